@@ -1,0 +1,47 @@
+"""Is an answer right? Compares what a library computed with the NumPy baseline in float64."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from fusedrnn.bench.cases import Problem
+from fusedrnn.bench.numpy_baseline import BACKWARD, FORWARD
+
+# Far above rounding (about 1e-6 and 1e-14 here), far below what half precision or a wrong gate would give.
+TOLERANCES = {"float32": 1e-4, "float64": 1e-10}
+
+
+def truth(problem: Problem) -> dict[str, np.ndarray]:
+    """The answer in float64: y, and in training dx and the gradients of the weights, by name."""
+    exact = problem.astype("float64")
+    cell = problem.workload.cell
+    y, _, saved = FORWARD[cell](exact.x, exact.weights)
+    if not problem.workload.training:
+        return {"y": y}
+    dx, _, grads = BACKWARD[cell](saved, exact.dy)
+    return {"y": y, "dx": dx, **grads}
+
+
+def relative_error(answer: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> tuple[float, str]:
+    """The largest error of any array, relative to the largest entry of that array, and the array's name.
+
+    A missing array, another shape or a number that is not finite counts as infinitely wrong.
+
+    Examples
+    --------
+    >>> relative_error({"y": np.array([1.0, 2.5])}, {"y": np.array([1.0, 2.0])})
+    (0.25, 'y')
+    >>> relative_error({}, {"y": np.array([1.0, 2.0])})
+    (inf, 'y')
+    """
+    worst, where = 0.0, next(iter(expected))
+    for name, value in expected.items():
+        error = math.inf
+        if name in answer and answer[name].shape == value.shape and np.isfinite(answer[name]).all():
+            error = float(np.abs(answer[name] - value).max() / np.abs(value).max())
+        if error > worst:
+            worst, where = error, name
+    return worst, where

@@ -1,0 +1,85 @@
+"""The libraries that are timed, one module each; a module is imported only in the process of its own library.
+
+Every module has two functions (`PeerModule`): `versions`, and `prepare`, which turns a problem into a call without
+arguments, which is what is timed, and a way to read the answer from what the call returned.
+The call includes all work of one inference or of one forward and backward pass, and waits until it is done. Turning
+NumPy arrays into the library's own, compiling, and laying out weights for inference happen before.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any, Protocol, cast
+
+import numpy as np
+
+from fusedrnn.bench.cases import Problem
+
+OURS = "fusedrnn"
+
+
+class UnsupportedError(Exception):
+    """A library cannot do what a workload asks for; the message says what."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A workload, ready to be timed.
+
+    Attributes
+    ----------
+    call : does the work once
+    answer : names the arrays in what `call` returned: y, and in training dx and the gradients by weight name
+    """
+
+    call: Callable[[], Any]
+    answer: Callable[[Any], dict[str, np.ndarray]]
+
+
+class PeerModule(Protocol):
+    """What a module of this package offers."""
+
+    def versions(self) -> dict[str, str]:
+        """Names and versions of what is timed."""
+
+    def prepare(self, problem: Problem, threads: int | None) -> Prepared:
+        """Make everything ready for the problem's workload on `threads` threads (None: the library's own choice).
+
+        Raises
+        ------
+        UnsupportedError
+            The library cannot do what the workload asks for.
+        """
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A library by name: the modules that it needs, and what to install when they are missing."""
+
+    name: str
+    needs: tuple[str, ...]
+    install: str
+
+    @property
+    def missing(self) -> list[str]:
+        """The needed modules that are not installed."""
+        return [module for module in self.needs if find_spec(module) is None]
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("torch", ("torch",), "pip install torch"),
+        Peer("jax", ("jax", "jaxlib"), "pip install jax"),
+        Peer("onnxruntime", ("onnxruntime", "onnx"), "pip install onnxruntime onnx"),
+        Peer("numpy", ("numpy",), "pip install numpy"),
+    )
+}
+
+
+def load(name: str) -> PeerModule:
+    """Import the module of a library: fusedrnn itself or one of `PEERS`."""
+    return cast(PeerModule, importlib.import_module(f"fusedrnn.bench.peers.{name}"))

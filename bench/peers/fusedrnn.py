@@ -1,0 +1,37 @@
+"""This library: fusedrnn.LSTM, GRU and RNN."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fusedrnn
+from fusedrnn.bench.cases import Problem
+from fusedrnn.bench.peers import Prepared
+
+LAYERS = {"lstm": fusedrnn.LSTM, "gru": fusedrnn.GRU, "rnn": fusedrnn.RNN}
+
+
+def versions() -> dict[str, str]:
+    """This library's version."""
+    return {"fusedrnn": fusedrnn.__version__}
+
+
+def prepare(problem: Problem, threads: int | None) -> Prepared:
+    """A layer with the problem's weights."""
+    if threads is not None:
+        fusedrnn.set_num_threads(threads)
+    workload = problem.workload
+    layer = LAYERS[workload.cell](workload.case.inputs, workload.case.hidden, dtype=workload.dtype)
+    layer.load_state_dict(problem.weights)
+    x, dy = problem.x, problem.dy
+
+    def train() -> Any:
+        # Weights change between training steps, so copies of them packed by the last call may not be used again.
+        layer._changed()
+        y, _, saved = layer.forward(x)
+        dx, _, grads = layer.backward(saved, dy)
+        return y, dx, grads
+
+    if workload.training:
+        return Prepared(train, lambda result: {"y": result[0], "dx": result[1], **result[2]})
+    return Prepared(lambda: layer(x), lambda result: {"y": result[0]})

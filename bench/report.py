@@ -1,0 +1,193 @@
+"""The table for readers and the JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from fusedrnn.bench.peers import OURS
+from fusedrnn.bench.results import Mean, Outcome, Row, groups, summarise_ratios
+
+FORMAT = 1
+
+
+def _align(lines: Sequence[Sequence[str]], left: int) -> str:
+    """Columns of equal width: the first `left` of them flush left, the others flush right; the first line is a head."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    aligned = [
+        "  ".join(
+            text.ljust(width) if index < left else text.rjust(width)
+            for index, (text, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([aligned[0], "-" * len(aligned[0]), *aligned[1:]])
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    """A figure to so many significant digits, without an exponent."""
+    if value is None:
+        return "-"
+    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
+    return f"{value:.{max(digits - whole, 0)}f}"
+
+
+def _median(outcome: Outcome | None) -> str:
+    """The median of a library that was timed, else a word that says why it was not."""
+    if outcome is None or outcome.status == "unsupported":
+        return "-"
+    return _number(outcome.timing.median_ms, 4) if outcome.timing else outcome.status
+
+
+def _line(row: Row, libraries: Sequence[str]) -> list[str]:
+    """One workload of the table of times."""
+    workload, ours = row.workload, row.outcomes.get(OURS)
+    best = row.best_peer
+    errors = [outcome.error for name, outcome in row.outcomes.items() if name != OURS and outcome.error is not None]
+    own_error = ours.error if ours else None
+    return [
+        workload.cell,
+        workload.case.name,
+        workload.case.sizes,
+        workload.mode,
+        _median(ours),
+        f"{ours.timing.spread:.0%}" if ours and ours.timing else "-",
+        _number(row.gflops),
+        *(_median(row.outcomes.get(name)) for name in libraries),
+        best or "-",
+        _number(row.ratio(best)),
+        "-" if own_error is None else f"{own_error:.0e}",
+        f"{max(errors):.0e}" if errors else "-",
+    ]
+
+
+def times_table(rows: Sequence[Row], libraries: Sequence[str]) -> str:
+    """The table of times: one line a workload, one column a peer, median milliseconds of a call.
+
+    Parameters
+    ----------
+    rows : what was found
+    libraries : the peers, in the order of the columns
+    """
+    head = ["cell", "case", "T,B,I,H", "mode", f"{OURS} ms", "spread", "GFLOP/s"]
+    head += [f"{name} ms" for name in libraries] + ["best peer", "ratio", "error", "peers' error"]
+    return _align([head, *(_line(row, libraries) for row in rows)], left=4)
+
+
+def means_table(rows: Sequence[Row], libraries: Sequence[str]) -> str:
+    """The table of geometric means: one line for each cell and mode and one for all, one column a peer."""
+    lines = [["cell", "mode", "cases", "best peer", *libraries, "lowest", "where"]]
+    parts: dict[tuple[str, str], list[Row]] = groups(rows)
+    if len(parts) > 1:
+        parts[("all", "all")] = list(rows)
+    for (cell, mode), part in parts.items():
+        best = summarise_ratios(part)
+        means = [best, *(summarise_ratios(part, name) for name in libraries)]
+        lines.append(
+            [
+                cell,
+                mode,
+                str(best.count if best else 0),
+                *(_number(mean.mean if mean else None) for mean in means),
+                _number(best.lowest if best else None),
+                best.lowest_label if best else "-",
+            ]
+        )
+    return _align(lines, left=2)
+
+
+def notes(rows: Sequence[Row]) -> list[str]:
+    """Why libraries were not timed: one line for each library and reason, with the first workload and their number."""
+    found: dict[tuple[str, str, str], list[str]] = {}
+    for row in rows:
+        for name, outcome in row.outcomes.items():
+            if outcome.status != "timed":
+                found.setdefault((name, outcome.status, outcome.note), []).append(row.workload.label)
+    lines = []
+    for (name, status, note), labels in found.items():
+        more = f" and {len(labels) - 1} more" if len(labels) > 1 else ""
+        lines.append(f"{name}: {status} at {labels[0]}{more}: {note}")
+    return lines
+
+
+def text(rows: Sequence[Row], libraries: Sequence[str], machine: Mapping[str, Any], absent: Mapping[str, str]) -> str:
+    """Everything that a run prints.
+
+    Parameters
+    ----------
+    rows : what was found
+    libraries : the peers that took part, in the order of the columns
+    machine : from `machine.describe`
+    absent : the peers that could not take part, and why
+    """
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    parts = [
+        f"{machine['cpu']}, {machine['cores']} cores, instruction set {machine['instruction_set']}",
+        versions,
+        "",
+        times_table(rows, libraries),
+        "",
+        "Medians of single calls; spread is the distance between the quartiles over the median; ratio is the best",
+        f"peer's time over that of {OURS}; error is the largest one relative to the largest entry of its array,",
+        "against NumPy in float64, our own and the peers' largest.",
+        "",
+        "Geometric means of the ratios, and the lowest ratio to the best peer:",
+        "",
+        means_table(rows, libraries),
+    ]
+    remarks = notes(rows) + [f"{name}: not measured: {why}" for name, why in absent.items()]
+    return "\n".join(parts + (["", *remarks] if remarks else []))
+
+
+def _mean(mean: Mean | None) -> dict[str, Any] | None:
+    return asdict(mean) if mean else None
+
+
+def as_json(
+    rows: Sequence[Row],
+    libraries: Sequence[str],
+    machine: Mapping[str, Any],
+    absent: Mapping[str, str],
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Everything that a run found, as JSON can hold it; the arguments are those of `text`, and the settings."""
+    return {
+        "format": FORMAT,
+        "machine": dict(machine),
+        "settings": dict(settings),
+        "absent": dict(absent),
+        "rows": [
+            {
+                **row.workload.as_dict(),
+                "flops": row.workload.flops,
+                "gflops": row.gflops,
+                "best_peer": row.best_peer,
+                "ratio": row.ratio(row.best_peer),
+                "libraries": {name: _outcome(row, name) for name in row.outcomes},
+            }
+            for row in rows
+        ],
+        "means": [
+            {
+                "cell": cell,
+                "mode": mode,
+                "best_peer": _mean(summarise_ratios(part)),
+                "libraries": {name: _mean(summarise_ratios(part, name)) for name in libraries},
+            }
+            for (cell, mode), part in groups(rows).items()
+        ],
+    }
+
+
+def _outcome(row: Row, name: str) -> dict[str, Any]:
+    """One library on one workload, as JSON can hold it (an infinite error is a string)."""
+    outcome = row.outcomes[name]
+    error = outcome.error
+    return {
+        "status": outcome.status,
+        "note": outcome.note,
+        "error": error if error is None or error < float("inf") else "infinite",
+        "ratio": row.ratio(name) if name != OURS else None,
+        "timing": outcome.timing.as_dict() if outcome.timing else None,
+    }

@@ -1,0 +1,50 @@
+// The CPU backend: what the bindings call.
+//
+// PackedLayer holds the weights of one layer and direction in the order in which the kernels read them. It keeps pointers
+// to the caller's weights, which must outlive it and must not change. Its const functions may run on many threads at once.
+#pragma once
+
+#include <mutex>
+#include <string>
+
+#include "cells/registry.h"
+#include "contract/problem.h"
+#include "cpu/buffer.h"
+#include "cpu/plan.h"
+#include "cpu/task.h"
+
+namespace fusedrnn::cpu {
+
+template <class T>
+class PackedLayer {
+ public:
+  // sizes.T and sizes.B are not used. `cell` indexes kCells.
+  PackedLayer(int cell, const Sizes& sizes, const Weights<T>& weights);
+
+  int cell() const { return cell_; }
+  const Sizes& sizes() const { return sizes_; }
+  const Weights<T>& weights() const { return weights_; }
+
+  void forward(const ForwardProblem<T>& problem) const;
+  void backward(const BackwardProblem<T>& problem) const;
+
+  Plan plan(const Sizes& sizes, bool backward) const;
+
+ private:
+  const BackwardPanels<T>& backward_panels() const;  // packed when first wanted
+
+  int cell_;
+  Sizes sizes_;
+  Weights<T> weights_;
+  Buffer forward_memory_;
+  ForwardPanels<T> forward_;
+  mutable std::once_flag backward_packed_;
+  mutable Buffer backward_memory_;
+  mutable BackwardPanels<T> backward_;
+};
+
+// c (M, N) = a (M, K) b (K, N) + bias (N); see MatmulTask. threads and workspace are filled in.
+template <class T>
+void matmul(MatmulTask<T> task);
+
+}  // namespace fusedrnn::cpu

@@ -1,0 +1,105 @@
+// A plain matrix product on the same tiles, for the layers around the recurrence:
+//
+//   c[m][n] = sum_k a(m, k) b(k, n)      a(m, k) = a[m * a_row + k * a_column], b likewise
+//
+// The columns (or, where there are more of them, the rows) are shared out among the threads. The contraction is cut into blocks
+// of kDepth, whose sums are added in rising order, so bits do not depend on the number of threads.
+#pragma once
+
+#include "cpu/share.h"
+#include "cpu/task.h"
+#include "cpu/tile.h"
+
+namespace fusedrnn::FUSEDRNN_ISA {
+
+template <class T>
+class Matmul {
+  using V = Vec<T>;
+  static constexpr int64_t W = V::kWidth, kDepth = 384;
+  static constexpr int64_t kPanels = Tiles<T, 1>::kMaxGroups;
+  static constexpr int64_t kRows = 96;  // rows of a strided `a` that are copied together
+
+ public:
+  explicit Matmul(const cpu::MatmulTask<T>& task) : t_(task), by_rows_(t_.M > groups_of<T>(t_.N) * 8) {
+    Carver carver(t_.workspace);
+    pack_ = carver.template take<T>(t_.threads * kPanels * kDepth * W);
+    copy_ = carver.template take<T>(t_.a_column == 1 ? 0 : t_.threads * kRows * kDepth);
+    pointers_ = carver.template take<const T*>(t_.threads * larger(t_.M, kRows));
+    workspace_bytes_ = carver.used();
+  }
+
+  size_t workspace_bytes() const { return workspace_bytes_; }
+
+  void run(Team& team, int thread) const {
+    const int64_t groups = groups_of<T>(t_.N);
+    const Range rows = by_rows_ ? part_of(t_.M, thread, team.size()) : Range{0, t_.M};
+    const Range own = by_rows_ ? Range{0, groups} : part_of(groups, thread, team.size());
+    if (rows.begin == rows.end) return;
+    const int64_t blocks = (own.end - own.begin + kPanels - 1) / kPanels;
+    for (int64_t k0 = 0; k0 < larger(t_.K, 1); k0 += kDepth)
+      for (int64_t block = 0; block < blocks; ++block) {
+        const Range part = part_of(own.end - own.begin, static_cast<int>(block), static_cast<int>(blocks));
+        multiply(rows, {own.begin + part.begin, own.begin + part.end}, k0, smaller(kDepth, t_.K - k0), thread);
+      }
+  }
+
+ private:
+  void multiply(Range rows, Range groups, int64_t k0, int64_t depth, int thread) const {
+    T* pack = pack_ + thread * kPanels * kDepth * W;
+    const T** pointers = pointers_ + thread * larger(t_.M, kRows);
+    pack_b(groups, k0, depth, pack);
+    const int64_t at_once = t_.a_column == 1 ? rows.end - rows.begin : kRows;
+    for (int64_t m0 = rows.begin; m0 < rows.end; m0 += at_once) {
+      const int64_t count = smaller(at_once, rows.end - m0);
+      if (t_.a_column == 1)
+        for (int64_t r = 0; r < count; ++r) pointers[r] = t_.a + (m0 + r) * t_.a_row + k0;
+      else
+        copy_a(m0, count, k0, depth, copy_ + thread * kRows * kDepth, pointers);
+      product<T, 1>(count, pointers, 1, depth, pack, 0, groups.end - groups.begin,
+                    [&](int64_t r, int64_t u, const T* sums) {
+                      const int64_t j = (groups.begin + u) * W, columns = t_.N - j;
+                      T* out = t_.c + (m0 + r) * t_.N + j;
+                      V sum = V::load(sums);
+                      if (k0 > 0)
+                        sum = sum + load_columns(out, columns);
+                      else if (t_.bias)
+                        sum = sum + load_columns(t_.bias + j, columns);
+                      store_columns(out, columns, sum);
+                    });
+    }
+  }
+
+  // pack[u][k][lane] = b(k0 + k, (begin + u) * W + lane)
+  void pack_b(Range groups, int64_t k0, int64_t depth, T* pack) const {
+    for (int64_t g = groups.begin; g < groups.end; ++g) {
+      T* panel = pack + (g - groups.begin) * depth * W;
+      const int64_t j = g * W, columns = smaller(W, t_.N - j);
+      if (t_.b_column == 1) {
+        for (int64_t k = 0; k < depth; ++k) load_columns(t_.b + (k0 + k) * t_.b_row + j, columns).store(panel + k * W);
+        continue;
+      }
+      for (int64_t lane = 0; lane < W; ++lane) {
+        const T* from = lane < columns ? t_.b + (j + lane) * t_.b_column + k0 : nullptr;
+        for (int64_t k = 0; k < depth; ++k) panel[k * W + lane] = from ? from[k * t_.b_row] : T(0);
+      }
+    }
+  }
+
+  // Rows of a transposed `a`, made contiguous.
+  void copy_a(int64_t m0, int64_t count, int64_t k0, int64_t depth, T* copy, const T** pointers) const {
+    for (int64_t r = 0; r < count; ++r) pointers[r] = copy + r * kDepth;
+    for (int64_t k = 0; k < depth; ++k) {
+      const T* from = t_.a + m0 * t_.a_row + (k0 + k) * t_.a_column;
+      for (int64_t r = 0; r < count; ++r) copy[r * kDepth + k] = from[r * t_.a_row];
+    }
+  }
+
+  const cpu::MatmulTask<T>& t_;
+  const bool by_rows_;
+  T* pack_;             // (threads, kPanels, kDepth, W)
+  T* copy_;             // (threads, kRows, kDepth)
+  const T** pointers_;  // (threads, M or kRows)
+  size_t workspace_bytes_;
+};
+
+}  // namespace fusedrnn::FUSEDRNN_ISA

@@ -1,0 +1,39 @@
+// The plan: how a problem is cut into threads and chunks. A closed-form cost model; nothing is executed to find it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "contract/problem.h"
+
+namespace fusedrnn::cpu {
+
+enum class Split {
+  kRows,   // every thread has rows of its own and all units: no barrier between steps
+  kUnits,  // every thread has hidden units of its own and all rows: one barrier a step, a part of the weights each
+};
+
+struct Plan {
+  int threads = 1;
+  Split split = Split::kRows;
+  int64_t chunk_steps = 1;  // steps whose input products (forward) or weight gradients (backward) are made together
+  double step_cycles = 0;   // what the model expects one step to cost a thread
+};
+
+struct PlanInput {
+  Sizes sizes;
+  int gates;
+  bool one_gate_gradient;  // backward keeps one gate gradient, not two
+  int element_bytes;
+  int vector_width;
+  int threads;  // as many as may be used
+};
+
+Plan plan_forward(const PlanInput& input);
+
+// chunk_steps follows from the problem alone, since it orders the sums of the weight gradients: same bits for any threads.
+Plan plan_backward(const PlanInput& input);
+
+std::string describe(const Plan& plan);
+
+}  // namespace fusedrnn::cpu

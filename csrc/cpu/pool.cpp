@@ -1,0 +1,191 @@
+#include "cpu/pool.h"
+
+#include <chrono>
+#include <cstdlib>
+#include <deque>
+#include <fstream>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sched.h>
+#endif
+#if defined(__x86_64__) || defined(_M_X64)
+#include <immintrin.h>
+#endif
+
+namespace fusedrnn::cpu {
+namespace {
+
+void relax() {
+#if defined(__x86_64__) || defined(_M_X64)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+// Denormal numbers cost a hundred cycles each: within a call they are zero, afterwards the caller's mode is back.
+class DenormalsAreZero {
+#if defined(__x86_64__) || defined(_M_X64)
+ public:
+  DenormalsAreZero() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040u); }
+  ~DenormalsAreZero() { _mm_setcsr(before_); }
+
+ private:
+  const unsigned before_;
+#endif
+};
+
+struct Job {
+  TeamFunction function;
+  void* context;
+  Team* team;
+};
+
+// A worker's mailbox: the caller puts a job in, the worker takes it out when done.
+struct alignas(64) Worker {
+  std::atomic<const Job*> job{nullptr};
+};
+
+constexpr std::chrono::microseconds kSpin{50};
+
+void serve(Worker& worker, int thread) {
+  for (;;) {
+    const auto sleep_at = std::chrono::steady_clock::now() + kSpin;
+    const Job* job = nullptr;
+    while ((job = worker.job.load(std::memory_order_acquire)) == nullptr) {
+      for (int i = 0; i < 32; ++i) relax();
+      if (std::chrono::steady_clock::now() > sleep_at) worker.job.wait(nullptr, std::memory_order_acquire);
+    }
+    {
+      DenormalsAreZero guard;
+      job->function(job->context, *job->team, thread);
+    }
+    worker.job.store(nullptr, std::memory_order_release);
+  }
+}
+
+class Pool {
+ public:
+  // False when another caller is in it.
+  bool run(int threads, TeamFunction function, void* context) {
+    const std::unique_lock<std::mutex> lock(busy_, std::try_to_lock);
+    if (!lock.owns_lock()) return false;
+    threads = std::min(threads, grow(threads));
+    Team team(threads);
+    const Job job{function, context, &team};
+    for (int i = 1; i < threads; ++i) {
+      workers_[i - 1].job.store(&job, std::memory_order_release);
+      workers_[i - 1].job.notify_one();
+    }
+    {
+      DenormalsAreZero guard;
+      function(context, team, 0);
+    }
+    for (int i = 1; i < threads; ++i) {
+      for (int spins = 0; workers_[i - 1].job.load(std::memory_order_acquire) != nullptr; ++spins) {
+        relax();
+        if (spins > 2000) std::this_thread::yield();
+      }
+    }
+    return true;
+  }
+
+ private:
+  // Makes workers up to `threads` - 1; returns how many threads there are, the caller included.
+  int grow(int threads) {
+    while (static_cast<int>(workers_.size()) < threads - 1) {
+      workers_.emplace_back();
+      Worker& worker = workers_.back();
+      const int thread = static_cast<int>(workers_.size());
+      try {
+        std::thread(serve, std::ref(worker), thread).detach();
+      } catch (const std::system_error&) {  // the system gives no more threads: fewer do the same work
+        workers_.pop_back();
+        break;
+      }
+    }
+    return static_cast<int>(workers_.size()) + 1;
+  }
+
+  std::mutex busy_;
+  std::deque<Worker> workers_;  // never moved: the threads hold references
+};
+
+// The pool outlives every static object, since its threads do; a forked child forgets it and makes its own.
+std::atomic<Pool*> the_pool{nullptr};
+
+Pool& pool() {
+  Pool* found = the_pool.load(std::memory_order_acquire);
+  if (found != nullptr) return *found;
+#if defined(__linux__)
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { the_pool.store(nullptr); });
+  (void)registered;
+#endif
+  auto fresh = std::make_unique<Pool>();
+  if (the_pool.compare_exchange_strong(found, fresh.get())) return *fresh.release();
+  return *found;
+}
+
+int positive_or(const char* text, int otherwise) {
+  if (text == nullptr) return otherwise;
+  char* end = nullptr;
+  const long value = std::strtol(text, &end, 10);
+  return end != text && *end == '\0' && value > 0 && value <= 4096 ? static_cast<int>(value) : otherwise;
+}
+
+int allowed_by_control_group() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 4096;
+  return std::max(1, static_cast<int>(std::strtod(quota.c_str(), nullptr) / period + 0.5));
+}
+
+int default_threads() {
+  int cores = std::max(1u, std::thread::hardware_concurrency());
+#if defined(__linux__)
+  cpu_set_t set;
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
+  cores = std::min(cores, allowed_by_control_group());
+#endif
+  return positive_or(std::getenv("FUSEDRNN_NUM_THREADS"), cores);
+}
+
+std::atomic<int>& thread_setting() {
+  static std::atomic<int> setting{default_threads()};
+  return setting;
+}
+
+}  // namespace
+
+void Team::barrier() {
+  if (size_ == 1) return;
+  const uint32_t phase = phase_.load(std::memory_order_relaxed);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+    return;
+  }
+  for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
+    relax();
+    if (spins > 2000) std::this_thread::yield();  // more threads than cores: let the others arrive
+  }
+}
+
+void run_team(int threads, TeamFunction function, void* context) {
+  if (threads > 1 && pool().run(threads, function, context)) return;
+  DenormalsAreZero guard;
+  Team alone(1);
+  function(context, alone, 0);
+}
+
+int num_threads() { return thread_setting().load(std::memory_order_relaxed); }
+
+void set_num_threads(int threads) { thread_setting().store(threads, std::memory_order_relaxed); }
+
+}  // namespace fusedrnn::cpu

@@ -1,0 +1,206 @@
+// Vectors of float and double for the instruction set that this file is compiled for: Vec<float>, Vec<double>.
+//
+// Everything lives in the namespace of that instruction set, so that code of two sets never shares a name. The scalar
+// set is a vector of width 1. A vector of n < kWidth live lanes is read with load_partial (the rest is zero) and written with
+// store_partial (the rest is not touched).
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#include "contract/inline.h"
+
+#if defined(FUSEDRNN_AVX512)
+#define FUSEDRNN_ISA avx512
+#include <immintrin.h>
+#elif defined(FUSEDRNN_AVX2)
+#define FUSEDRNN_ISA avx2
+#include <immintrin.h>
+#else
+#define FUSEDRNN_ISA scalar
+#endif
+
+namespace fusedrnn::FUSEDRNN_ISA {
+
+template <class T>
+struct Vec;
+
+#if defined(FUSEDRNN_AVX512)
+
+constexpr int kAccumulators = 24;  // of 32 registers; the rest holds weights and one broadcast
+
+template <>
+struct Vec<float> {
+  static constexpr int kWidth = 16;
+  __m512 v;
+  FUSEDRNN_INLINE Vec() = default;
+  FUSEDRNN_INLINE Vec(__m512 value) : v(value) {}
+  FUSEDRNN_INLINE explicit Vec(float value) : v(_mm512_set1_ps(value)) {}
+  FUSEDRNN_INLINE explicit Vec(int value) : v(_mm512_set1_ps(static_cast<float>(value))) {}
+  FUSEDRNN_INLINE static __mmask16 mask(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
+  FUSEDRNN_INLINE static Vec load(const float* p) { return _mm512_loadu_ps(p); }
+  FUSEDRNN_INLINE static Vec load_partial(const float* p, int64_t n) { return _mm512_maskz_loadu_ps(mask(n), p); }
+  FUSEDRNN_INLINE void store(float* p) const { _mm512_storeu_ps(p, v); }
+  FUSEDRNN_INLINE void store_partial(float* p, int64_t n) const { _mm512_mask_storeu_ps(p, mask(n), v); }
+};
+FUSEDRNN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return _mm512_add_ps(a.v, b.v); }
+FUSEDRNN_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return _mm512_sub_ps(a.v, b.v); }
+FUSEDRNN_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return _mm512_mul_ps(a.v, b.v); }
+FUSEDRNN_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) { return _mm512_div_ps(a.v, b.v); }
+FUSEDRNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm512_fmadd_ps(a.v, b.v, c.v); }
+// NaN in x passes through both.
+FUSEDRNN_INLINE Vec<float> at_most(Vec<float> limit, Vec<float> x) { return _mm512_min_ps(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<float> at_least(Vec<float> limit, Vec<float> x) { return _mm512_max_ps(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<float> round(Vec<float> x) { return _mm512_roundscale_ps(x.v, 8); }
+FUSEDRNN_INLINE Vec<float> power_of_two(Vec<float> n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v); }
+FUSEDRNN_INLINE Vec<float> zero_unless_positive(Vec<float> d, Vec<float> y) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y.v, _mm512_setzero_ps(), _CMP_NLE_UQ), d.v);
+}
+
+template <>
+struct Vec<double> {
+  static constexpr int kWidth = 8;
+  __m512d v;
+  FUSEDRNN_INLINE Vec() = default;
+  FUSEDRNN_INLINE Vec(__m512d value) : v(value) {}
+  FUSEDRNN_INLINE explicit Vec(double value) : v(_mm512_set1_pd(value)) {}
+  FUSEDRNN_INLINE explicit Vec(int value) : v(_mm512_set1_pd(static_cast<double>(value))) {}
+  FUSEDRNN_INLINE static __mmask8 mask(int64_t n) { return static_cast<__mmask8>((1u << n) - 1u); }
+  FUSEDRNN_INLINE static Vec load(const double* p) { return _mm512_loadu_pd(p); }
+  FUSEDRNN_INLINE static Vec load_partial(const double* p, int64_t n) { return _mm512_maskz_loadu_pd(mask(n), p); }
+  FUSEDRNN_INLINE void store(double* p) const { _mm512_storeu_pd(p, v); }
+  FUSEDRNN_INLINE void store_partial(double* p, int64_t n) const { _mm512_mask_storeu_pd(p, mask(n), v); }
+};
+FUSEDRNN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return _mm512_add_pd(a.v, b.v); }
+FUSEDRNN_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) { return _mm512_sub_pd(a.v, b.v); }
+FUSEDRNN_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return _mm512_mul_pd(a.v, b.v); }
+FUSEDRNN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return _mm512_div_pd(a.v, b.v); }
+FUSEDRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a.v, b.v, c.v); }
+FUSEDRNN_INLINE Vec<double> at_most(Vec<double> limit, Vec<double> x) { return _mm512_min_pd(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<double> at_least(Vec<double> limit, Vec<double> x) { return _mm512_max_pd(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<double> round(Vec<double> x) { return _mm512_roundscale_pd(x.v, 8); }
+FUSEDRNN_INLINE Vec<double> power_of_two(Vec<double> n) { return _mm512_scalef_pd(_mm512_set1_pd(1.0), n.v); }
+FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
+  return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(y.v, _mm512_setzero_pd(), _CMP_NLE_UQ), d.v);
+}
+
+#elif defined(FUSEDRNN_AVX2)
+
+constexpr int kAccumulators = 12;  // of 16 registers
+
+// Sliding a window over this table gives a mask of n live lanes.
+alignas(32) static const int32_t kLanes32[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
+alignas(32) static const int64_t kLanes64[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
+
+template <>
+struct Vec<float> {
+  static constexpr int kWidth = 8;
+  __m256 v;
+  FUSEDRNN_INLINE Vec() = default;
+  FUSEDRNN_INLINE Vec(__m256 value) : v(value) {}
+  FUSEDRNN_INLINE explicit Vec(float value) : v(_mm256_set1_ps(value)) {}
+  FUSEDRNN_INLINE explicit Vec(int value) : v(_mm256_set1_ps(static_cast<float>(value))) {}
+  FUSEDRNN_INLINE static __m256i mask(int64_t n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLanes32 + kWidth - n));
+  }
+  FUSEDRNN_INLINE static Vec load(const float* p) { return _mm256_loadu_ps(p); }
+  FUSEDRNN_INLINE static Vec load_partial(const float* p, int64_t n) { return _mm256_maskload_ps(p, mask(n)); }
+  FUSEDRNN_INLINE void store(float* p) const { _mm256_storeu_ps(p, v); }
+  FUSEDRNN_INLINE void store_partial(float* p, int64_t n) const { _mm256_maskstore_ps(p, mask(n), v); }
+};
+FUSEDRNN_INLINE Vec<float> operator+(Vec<float> a, Vec<float> b) { return _mm256_add_ps(a.v, b.v); }
+FUSEDRNN_INLINE Vec<float> operator-(Vec<float> a, Vec<float> b) { return _mm256_sub_ps(a.v, b.v); }
+FUSEDRNN_INLINE Vec<float> operator*(Vec<float> a, Vec<float> b) { return _mm256_mul_ps(a.v, b.v); }
+FUSEDRNN_INLINE Vec<float> operator/(Vec<float> a, Vec<float> b) { return _mm256_div_ps(a.v, b.v); }
+FUSEDRNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { return _mm256_fmadd_ps(a.v, b.v, c.v); }
+// NaN in x passes through both.
+FUSEDRNN_INLINE Vec<float> at_most(Vec<float> limit, Vec<float> x) { return _mm256_min_ps(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<float> at_least(Vec<float> limit, Vec<float> x) { return _mm256_max_ps(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<float> round(Vec<float> x) { return _mm256_round_ps(x.v, 8); }
+FUSEDRNN_INLINE Vec<float> power_of_two(Vec<float> n) {
+  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+}
+FUSEDRNN_INLINE Vec<float> zero_unless_positive(Vec<float> d, Vec<float> y) {
+  return _mm256_and_ps(_mm256_cmp_ps(y.v, _mm256_setzero_ps(), _CMP_NLE_UQ), d.v);
+}
+
+template <>
+struct Vec<double> {
+  static constexpr int kWidth = 4;
+  __m256d v;
+  FUSEDRNN_INLINE Vec() = default;
+  FUSEDRNN_INLINE Vec(__m256d value) : v(value) {}
+  FUSEDRNN_INLINE explicit Vec(double value) : v(_mm256_set1_pd(value)) {}
+  FUSEDRNN_INLINE explicit Vec(int value) : v(_mm256_set1_pd(static_cast<double>(value))) {}
+  FUSEDRNN_INLINE static __m256i mask(int64_t n) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(kLanes64 + kWidth - n));
+  }
+  FUSEDRNN_INLINE static Vec load(const double* p) { return _mm256_loadu_pd(p); }
+  FUSEDRNN_INLINE static Vec load_partial(const double* p, int64_t n) { return _mm256_maskload_pd(p, mask(n)); }
+  FUSEDRNN_INLINE void store(double* p) const { _mm256_storeu_pd(p, v); }
+  FUSEDRNN_INLINE void store_partial(double* p, int64_t n) const { _mm256_maskstore_pd(p, mask(n), v); }
+};
+FUSEDRNN_INLINE Vec<double> operator+(Vec<double> a, Vec<double> b) { return _mm256_add_pd(a.v, b.v); }
+FUSEDRNN_INLINE Vec<double> operator-(Vec<double> a, Vec<double> b) { return _mm256_sub_pd(a.v, b.v); }
+FUSEDRNN_INLINE Vec<double> operator*(Vec<double> a, Vec<double> b) { return _mm256_mul_pd(a.v, b.v); }
+FUSEDRNN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return _mm256_div_pd(a.v, b.v); }
+FUSEDRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a.v, b.v, c.v); }
+FUSEDRNN_INLINE Vec<double> at_most(Vec<double> limit, Vec<double> x) { return _mm256_min_pd(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<double> at_least(Vec<double> limit, Vec<double> x) { return _mm256_max_pd(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<double> round(Vec<double> x) { return _mm256_round_pd(x.v, 8); }
+FUSEDRNN_INLINE Vec<double> power_of_two(Vec<double> n) {
+  const __m256i exponent = _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n.v)), _mm256_set1_epi64x(1023));
+  return _mm256_castsi256_pd(_mm256_slli_epi64(exponent, 52));
+}
+FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
+  return _mm256_and_pd(_mm256_cmp_pd(y.v, _mm256_setzero_pd(), _CMP_NLE_UQ), d.v);
+}
+
+#else
+
+constexpr int kAccumulators = 12;
+
+template <class T>
+struct Vec {
+  static constexpr int kWidth = 1;
+  T v;
+  FUSEDRNN_INLINE Vec() = default;
+  FUSEDRNN_INLINE explicit Vec(T value) : v(value) {}
+  FUSEDRNN_INLINE explicit Vec(int value) : v(static_cast<T>(value)) {}
+  FUSEDRNN_INLINE static Vec load(const T* p) { return Vec(*p); }
+  FUSEDRNN_INLINE static Vec load_partial(const T* p, int64_t n) { return n > 0 ? Vec(*p) : Vec(0); }
+  FUSEDRNN_INLINE void store(T* p) const { *p = v; }
+  FUSEDRNN_INLINE void store_partial(T* p, int64_t n) const {
+    if (n > 0) *p = v;
+  }
+};
+// clang-format off
+template <class T> FUSEDRNN_INLINE Vec<T> operator+(Vec<T> a, Vec<T> b) { return Vec<T>(a.v + b.v); }
+template <class T> FUSEDRNN_INLINE Vec<T> operator-(Vec<T> a, Vec<T> b) { return Vec<T>(a.v - b.v); }
+template <class T> FUSEDRNN_INLINE Vec<T> operator*(Vec<T> a, Vec<T> b) { return Vec<T>(a.v * b.v); }
+template <class T> FUSEDRNN_INLINE Vec<T> operator/(Vec<T> a, Vec<T> b) { return Vec<T>(a.v / b.v); }
+template <class T> FUSEDRNN_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { return Vec<T>(a.v * b.v + c.v); }
+// NaN in x passes through both.
+template <class T> FUSEDRNN_INLINE Vec<T> at_most(Vec<T> limit, Vec<T> x) { return limit.v < x.v ? limit : x; }
+template <class T> FUSEDRNN_INLINE Vec<T> at_least(Vec<T> limit, Vec<T> x) { return limit.v > x.v ? limit : x; }
+template <class T> FUSEDRNN_INLINE Vec<T> round(Vec<T> x) { return Vec<T>(static_cast<T>(::nearbyint(x.v))); }
+template <class T> FUSEDRNN_INLINE Vec<T> zero_unless_positive(Vec<T> d, Vec<T> y) { return y.v <= T(0) ? Vec<T>(0) : d; }
+// clang-format on
+FUSEDRNN_INLINE Vec<float> power_of_two(Vec<float> n) {
+  const uint32_t bits = static_cast<uint32_t>(static_cast<int32_t>(n.v) + 127) << 23;
+  float value;
+  std::memcpy(&value, &bits, sizeof value);
+  return Vec<float>(value);
+}
+FUSEDRNN_INLINE Vec<double> power_of_two(Vec<double> n) {
+  const uint64_t bits = static_cast<uint64_t>(static_cast<int64_t>(n.v) + 1023) << 52;
+  double value;
+  std::memcpy(&value, &bits, sizeof value);
+  return Vec<double>(value);
+}
+
+#endif
+
+}  // namespace fusedrnn::FUSEDRNN_ISA

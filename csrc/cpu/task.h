@@ -1,0 +1,82 @@
+// What a kernel is given: the problem, the packed weights, the plan, the order of rows and a workspace. Plain data, so
+// that it crosses from the common code into the code of one instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "contract/inline.h"
+#include "contract/problem.h"
+#include "cpu/plan.h"
+
+namespace fusedrnn::cpu {
+
+// Panels as cpu/tile.h describes them; groups are groups of W columns of the product.
+template <class T>
+struct ForwardPanels {
+  const T* ih;    // gates G, contraction I, groups of units
+  const T* hh;    // gates G, contraction P, groups of units
+  const T* b_ih;  // [group][gate][lane], zeros without bias
+  const T* b_hh;  // likewise
+  const T* hr;    // gates 1, contraction H, groups of outputs; nullptr without a projection
+};
+
+template <class T>
+struct BackwardPanels {
+  const T* ih;  // gates 1, contraction G*H, groups of inputs
+  const T* hh;  // gates 1, contraction G*H, groups of outputs
+  const T* hr;  // gates 1, contraction P, groups of units; nullptr without a projection
+};
+
+template <class T>
+struct ForwardTask {
+  const ForwardProblem<T>* problem;
+  ForwardPanels<T> panels;
+  Plan plan;
+  const int64_t* row;     // (B) see cpu/rows.h
+  const int64_t* length;  // (B)
+  char* workspace;        // aligned to 64 bytes
+};
+
+template <class T>
+struct BackwardTask {
+  const BackwardProblem<T>* problem;
+  BackwardPanels<T> panels;
+  Plan plan;
+  const int64_t* row;
+  const int64_t* length;
+  char* workspace;
+};
+
+// A matrix product, see cpu/matmul.h.
+template <class T>
+struct MatmulTask {
+  int64_t M, N, K;
+  const T* a;
+  int64_t a_row, a_column;
+  const T* b;
+  int64_t b_row, b_column;  // one of them is 1
+  const T* bias;            // (N), nullptr: none
+  T* c;                     // (M, N), contiguous
+  int threads;
+  char* workspace;
+};
+
+// Cuts a workspace into arrays; with a null base it only counts.
+class Carver {
+ public:
+  FUSEDRNN_INLINE explicit Carver(char* base) : base_(base) {}
+  template <class E>
+  FUSEDRNN_INLINE E* take(int64_t count) {
+    char* at = base_ == nullptr ? nullptr : base_ + used_;
+    used_ += (static_cast<size_t>(count) * sizeof(E) + 63) / 64 * 64;
+    return reinterpret_cast<E*>(at);
+  }
+  FUSEDRNN_INLINE size_t used() const { return used_; }
+
+ private:
+  char* base_;
+  size_t used_ = 0;
+};
+
+}  // namespace fusedrnn::cpu

@@ -1,0 +1,124 @@
+"""What every layer and model shares: named parameters that can be read, written, saved and loaded.
+
+A module owns arrays (registered with `_add_parameter`) and may hold other modules as attributes. Names are
+joined with dots, as in PyTorch: a model with an attribute ``rnn`` holding an LSTM has ``rnn.weight_ih_l0``.
+Nothing is a tape: a module offers ``forward(...) -> (out, saved)`` and ``backward(saved, dout) -> (din, grads)``,
+and a model composes those of its parts by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from fusedrnn import checks
+
+
+class Module:
+    """Base of layers and models.
+
+    Examples
+    --------
+    >>> import fusedrnn as fr
+    >>> linear = fr.nn.Linear(3, 2, seed=0)
+    >>> sorted(linear.parameters())
+    ['bias', 'weight']
+    >>> with linear.writable() as p:
+    ...     p["bias"][:] = 1
+    >>> linear.state_dict()["bias"].tolist()
+    [1.0, 1.0]
+    """
+
+    def __init__(self) -> None:
+        self._parameters: dict[str, np.ndarray] = {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a copied or unpickled module: arrays come back writable, which only `writable` may give."""
+        vars(self).update(state)
+        for value in self._parameters.values():
+            value.flags.writeable = False
+
+    def __copy__(self) -> Module:
+        """A copy owns its parameters: two modules never share an array."""
+        return deepcopy(self)
+
+    def _add_parameter(self, name: str, value: np.ndarray) -> None:
+        """Own `value` (a fresh C-contiguous array) under `name`."""
+        value.flags.writeable = False
+        self._parameters[name] = value
+
+    def _children(self) -> dict[str, Module]:
+        """The modules held as attributes, in the order in which they were set."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Module)}
+
+    def _changed(self) -> None:
+        """Called after the parameters were written; drops whatever was derived from them."""
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        """The live arrays by name, as read-only views."""
+        found = {name: value.view() for name, value in self._parameters.items()}
+        for prefix, child in self._children().items():
+            found |= {f"{prefix}.{name}": value for name, value in child.parameters().items()}
+        return found
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the parameters by name."""
+        return {name: value.copy() for name, value in self.parameters().items()}
+
+    @contextmanager
+    def writable(self) -> Iterator[dict[str, np.ndarray]]:
+        """Give the live arrays by name for writing; on leaving, what was derived from them is dropped.
+
+        The views are writable inside the ``with`` block only.
+        """
+        with ExitStack() as stack:
+            views: dict[str, np.ndarray] = {}
+            for prefix, child in self._children().items():
+                inner = stack.enter_context(child.writable())
+                views |= {f"{prefix}.{name}": value for name, value in inner.items()}
+            own = self._open_views()
+            try:
+                yield own | views
+            finally:
+                for view in own.values():
+                    view.flags.writeable = False
+                self._changed()
+
+    def _open_views(self) -> dict[str, np.ndarray]:
+        """Writable views of the module's own arrays, whose own flag stays read-only."""
+        views = {}
+        for name, value in self._parameters.items():
+            value.flags.writeable = True
+            views[name] = value.view()
+            value.flags.writeable = False
+        return views
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Copy the arrays of `state_dict` into the parameters.
+
+        All names, shapes and dtypes are checked first; on an error nothing has changed.
+
+        Raises
+        ------
+        ValueError
+            Names are missing or unknown, or shapes differ; the message lists all of them.
+        TypeError
+            An entry is not an array of the parameter's dtype.
+        """
+        where = f"{type(self).__name__}.load_state_dict"
+        live = self.parameters()
+        checks.names(where, state_dict, live)
+        wrong = []
+        for name, value in live.items():
+            checks.array(where, name, state_dict[name], value.dtype)
+            if state_dict[name].shape != value.shape:
+                wrong.append(f"{name} must have shape {value.shape}, got {state_dict[name].shape}")
+        if wrong:
+            raise ValueError(f"{where}: {'; '.join(wrong)}")
+        with self.writable() as views:
+            for name, view in views.items():
+                view[...] = state_dict[name]

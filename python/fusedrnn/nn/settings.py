@@ -1,0 +1,38 @@
+"""Settings that the constructors of all layers share: the dtype of the parameters and the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fusedrnn import checks
+
+
+def parameter_dtype(where: str, dtype: Any) -> np.dtype:
+    """Return `dtype` as a NumPy dtype if it names float32 or float64.
+
+    Examples
+    --------
+    >>> parameter_dtype("Linear", "float32")
+    dtype('float32')
+    """
+    for allowed in (np.dtype("float32"), np.dtype("float64")):
+        if dtype in (allowed.name, allowed.type, allowed):
+            return allowed
+    raise ValueError(f"{where}: dtype must be 'float32' or 'float64', got {checks.describe(dtype)}")
+
+
+def cpu_device(where: str, device: Any) -> str:
+    """Return `device` if it is "cpu".
+
+    Raises
+    ------
+    NotImplementedError
+        The device is "cuda": this build has no CUDA backend. (It is a RuntimeError.)
+    ValueError
+        Anything else.
+    """
+    if checks.choice(where, "device", device, ("cpu", "cuda")) == "cuda":
+        raise NotImplementedError(f"{where}: device must be 'cpu', got 'cuda': this build has no CUDA backend")
+    return "cpu"

@@ -1,0 +1,96 @@
+"""Adam (Kingma and Ba, 2015)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from fusedrnn import checks
+from fusedrnn.module import Module
+from fusedrnn.optim.base import Optimizer
+from fusedrnn.optim.groups import Group
+from fusedrnn.optim.scalars import below_one
+from fusedrnn.optim.schedules import Schedule
+
+
+class Adam(Optimizer):
+    """Adam as in ``torch.optim.Adam``: weight decay is part of the gradient, ε stands outside the root.
+
+    For a parameter w with gradient g at step n = 1, 2, ...::
+
+        g = g + λ·w
+        m = β₁·m + (1 - β₁)·g                both start from zero
+        v = β₂·v + (1 - β₂)·g²
+        w = w - η / (1 - β₁ⁿ) · m / (√v / √(1 - β₂ⁿ) + ε)
+
+    Parameters
+    ----------
+    module : whose parameters are updated
+    lr : η, a number >= 0 or a schedule
+    betas : (β₁, β₂), each in [0, 1)
+    eps : ε > 0
+    weight_decay : λ >= 0
+    groups : exceptions by name, see `Group`
+
+    Examples
+    --------
+    The first step has the size of the learning rate, whatever the size of the gradient:
+
+    >>> linear = fr.nn.Linear(2, 1, bias=False, init=fr.initializers.zeros(), dtype="float64")
+    >>> optimizer = fr.optim.Adam(linear, 0.25)
+    >>> optimizer.step({"weight": np.array([[100.0, -3.0]])})
+    >>> linear.parameters()["weight"].round(6).tolist()
+    [[-0.25, 0.25]]
+    """
+
+    def __init__(
+        self,
+        module: Module,
+        lr: float | Schedule = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        groups: Sequence[Group] = (),
+    ) -> None:
+        if not isinstance(betas, (tuple, list)) or len(betas) != 2:
+            raise TypeError(f"Adam: betas must be a pair of numbers, got {checks.describe(betas)}")
+        self._betas = (below_one("Adam", "betas[0]", betas[0]), below_one("Adam", "betas[1]", betas[1]))
+        self._eps = checks.real("Adam", "eps", eps, 0.0, 1.0, open_low=True)
+        super().__init__(module, lr, weight_decay=weight_decay, groups=groups)
+
+    def _slots(self) -> tuple[str, ...]:
+        return ("first_moment", "second_moment")
+
+    def _update(
+        self,
+        parameter: np.ndarray,
+        gradient: np.ndarray,
+        state: list[np.ndarray],
+        scratch: tuple[np.ndarray, np.ndarray],
+        lr: float,
+        weight_decay: float,
+    ) -> None:
+        beta1, beta2 = self._betas
+        first, second = state
+        change, other = scratch
+        step = self.steps + 1
+        if weight_decay:
+            np.multiply(parameter, weight_decay, out=other)
+            gradient = np.add(gradient, other, out=other)
+        # m + (g - m)·(1 - β₁) loses less than the two products of the formula when m is close to g.
+        np.subtract(gradient, first, out=change)
+        change *= 1 - beta1
+        first += change
+        np.multiply(gradient, gradient, out=change)
+        change *= 1 - beta2
+        second *= beta2
+        second += change
+        np.sqrt(second, out=change)
+        change /= math.sqrt(1 - beta2**step)
+        change += self._eps
+        np.divide(first, change, out=change)
+        change *= lr / (1 - beta1**step)
+        parameter -= change

@@ -1,0 +1,173 @@
+"""What the optimisers share: groups, the learning rate, checks of gradients, blocks, and saving.
+
+A subclass names its state arrays in `_slots` and writes one block of one parameter in `_update`. Parameters are
+updated in blocks that stay in a core's L2 cache, since an update reads and writes each value several times.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fusedrnn import checks
+from fusedrnn.module import Module
+from fusedrnn.optim.groups import Group, settings_by_name
+from fusedrnn.optim.scalars import nonnegative
+from fusedrnn.optim.schedules import Schedule
+
+_BLOCK = 2**14
+
+
+class Optimizer(ABC):
+    """Base of the optimisers.
+
+    Parameters
+    ----------
+    module : whose parameters are updated
+    lr : learning rate, a number >= 0 or a schedule, a function of the number of steps made
+    weight_decay : factor >= 0 of the parameter that is added to its gradient
+    groups : exceptions by name; the first group that matches rules
+
+    Attributes
+    ----------
+    lr : float, the learning rate of the next step; may be set to a number or a schedule
+    steps : int, the number of steps made
+    """
+
+    def __init__(
+        self, module: Module, lr: float | Schedule, *, weight_decay: float = 0.0, groups: Sequence[Group] = ()
+    ) -> None:
+        where = type(self).__name__
+        if not isinstance(module, Module):
+            raise TypeError(f"{where}: module must be a Module, got {checks.describe(module)}")
+        self._module = module
+        self.lr = lr
+        self.steps = 0
+        parameters = module.parameters()
+        for name, value in parameters.items():
+            if not value.flags.c_contiguous:
+                raise ValueError(f"{where}: parameters must be C-contiguous, got {name} with strides {value.strides}")
+        weight_decay = nonnegative(where, "weight_decay", weight_decay)
+        self._settings = settings_by_name(where, parameters, groups, weight_decay)
+        self._state: dict[str, dict[str, np.ndarray]] = {
+            slot: {name: np.zeros_like(parameters[name], order="C") for name in parameters if not self._frozen(name)}
+            for slot in self._slots()
+        }
+        self._scratch = {
+            value.dtype: (np.empty(_BLOCK, value.dtype), np.empty(_BLOCK, value.dtype)) for value in parameters.values()
+        }
+
+    @abstractmethod
+    def _slots(self) -> tuple[str, ...]:
+        """Names of the arrays kept for each parameter; they start as zeros."""
+
+    @abstractmethod
+    def _update(
+        self,
+        parameter: np.ndarray,
+        gradient: np.ndarray,
+        state: list[np.ndarray],
+        scratch: tuple[np.ndarray, np.ndarray],
+        lr: float,
+        weight_decay: float,
+    ) -> None:
+        """Update one block: all arrays are vectors of one length; `state` is in the order of `_slots`.
+
+        `self.steps` is the number of steps made before this one. `gradient` is only read.
+        """
+
+    def _frozen(self, name: str) -> bool:
+        return self._settings[name].frozen
+
+    @property
+    def lr(self) -> float:
+        """The learning rate of the next step, before the factors of groups."""
+        return self._rate("lr", self._lr(self.steps) if callable(self._lr) else self._lr)
+
+    @lr.setter
+    def lr(self, value: float | Schedule) -> None:
+        self._lr: float | Schedule = value if callable(value) else self._rate("lr", value)
+
+    def _rate(self, name: str, value: Any) -> float:
+        return nonnegative(type(self).__name__, name, value)
+
+    def step(self, grads: Mapping[str, np.ndarray], *, lr: float | None = None) -> None:
+        """Update the parameters in place.
+
+        Parameters
+        ----------
+        grads : parameter names to arrays of the parameters' shapes and dtypes
+            Every name must be there; only frozen ones may be missing.
+        lr : for this step, in place of the optimiser's own
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names, shapes or dtypes do not fit. Nothing has been written then.
+        """
+        rate = self.lr if lr is None else self._rate("lr", lr)
+        self._check_gradients(grads)
+        with self._module.writable() as parameters:
+            for name, parameter in parameters.items():
+                settings = self._settings[name]
+                if settings.frozen:
+                    continue
+                state = [self._state[slot][name] for slot in self._slots()]
+                scratch = self._scratch[parameter.dtype]
+                for part, gradient, *state_parts in _blocks(parameter, grads[name], *state):
+                    views = (scratch[0][: part.size], scratch[1][: part.size])
+                    self._update(part, gradient, state_parts, views, rate * settings.lr_scale, settings.weight_decay)
+        self.steps += 1
+
+    def _check_gradients(self, grads: Mapping[str, np.ndarray]) -> None:
+        where = f"{type(self).__name__}.step"
+        parameters = self._module.parameters()
+        checks.names(where, grads, [name for name in parameters if name in grads or not self._frozen(name)])
+        for name, gradient in grads.items():
+            checks.array(where, f"grads[{name!r}]", gradient, parameters[name].dtype)
+            checks.shape(where, f"grads[{name!r}]", gradient, f"of {name}", parameters[name].shape)
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Copies of the state: ``step`` (an int64 array without axes) and ``slot.name`` for each array.
+
+        Settings and the schedule are not part of it: they come from the code that made the optimiser.
+        """
+        flat = {key: value.copy() for key, value in self._flat_state().items()}
+        return {"step": np.array(self.steps, dtype=np.int64)} | flat
+
+    def _flat_state(self) -> dict[str, np.ndarray]:
+        return {f"{slot}.{name}": value for slot, values in self._state.items() for name, value in values.items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, np.ndarray]) -> None:
+        """Copy what `state_dict` of an equal optimiser returned; steps then go on to the same bits.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Names, shapes or dtypes do not fit. Nothing has been changed then.
+        """
+        where = f"{type(self).__name__}.load_state_dict"
+        live = self._flat_state()
+        checks.names(where, state_dict, ["step", *live])
+        steps = checks.array(where, "step", state_dict["step"], np.dtype(np.int64))
+        checks.shape(where, "step", steps, "()", ())
+        count = checks.integer(where, "step", steps.item(), 0)
+        for name, value in live.items():
+            checks.array(where, name, state_dict[name], value.dtype)
+            checks.shape(where, name, state_dict[name], "of its parameter", value.shape)
+        for name, value in live.items():
+            value[...] = state_dict[name]
+        self.steps = count
+
+
+def _blocks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
+    """Cut arrays of one shape into vectors of at most `_BLOCK` elements, views of those that are C-contiguous.
+
+    The arrays to write must be; a gradient of other strides is copied once.
+    """
+    flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
+    for start in range(0, flat[0].size, _BLOCK):
+        yield [array[start : start + _BLOCK] for array in flat]

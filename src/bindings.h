@@ -1,0 +1,12 @@
+// What module.cpp puts together, one function a file.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace fusedrnn::python {
+
+void bind_layer(pybind11::module_& module);
+void bind_matmul(pybind11::module_& module);
+void bind_runtime(pybind11::module_& module);
+
+}  // namespace fusedrnn::python

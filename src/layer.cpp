@@ -1,0 +1,214 @@
+// One layer in one direction for Python: fusedrnn._core.pack(...) gives a Layer32 or Layer64.
+#include "bindings.h"
+#include "cpu/backend.h"
+#include "cpu/kernels.h"
+#include "intake.h"
+
+namespace fusedrnn::python {
+namespace {
+
+int cell_index(const std::string& name) {
+  std::string names;
+  for (int index = 0; index < kCellCount; ++index) {
+    if (name == kCells[index].name) return index;
+    names.append(index ? ", " : "").append(kCells[index].name);
+  }
+  throw py::value_error("pack: cell must be one of " + names + ", got '" + name + "'");
+}
+
+// The packed weights, and the arrays that they were packed from, which backward reads again.
+template <class T>
+class Layer {
+ public:
+  Layer(int cell, const Sizes& sizes, const Weights<T>& weights, py::tuple arrays)
+      : packed_(cell, sizes, weights), arrays_(std::move(arrays)) {}
+
+  void forward(const py::object& x, const py::object& ids, const py::tuple& state_in, const py::object& lengths,
+               const py::object& reset, bool reverse, const py::object& y, const py::tuple& state_out,
+               const py::object& saved) const {
+    constexpr const char* kName = "forward";
+    ForwardProblem<T> p{};
+    p.sizes = sizes_of(kName, x, ids);
+    const auto [T_, B, I, H, P] = p.sizes;
+    p.x = sequence<const T>(x, {kName, "x", "(T, B, I)", {T_, B, I}});
+    p.ids = sequence<const int64_t>(ids, {kName, "ids", "(T, B)", {T_, B}});
+    p.extent = extent(kName, p.sizes, lengths, reset, reverse);
+    p.y = sequence<T>(y, {kName, "y", "(T, B, P)", {T_, B, P}});
+    present(p.y.data, kName, "y");
+    states<const T>(kName, "state_in", p.sizes, state_in, p.state_in);
+    states<T>(kName, "state_out", p.sizes, state_out, p.state_out);
+    for (int k = 0; k < info().states; ++k) present(p.state_out[k], kName, "state_out");
+    if (!saved.is_none()) {
+      p.saved = kept<T>(kName, p.sizes, py::cast<py::tuple>(saved));
+      p.keep = true;
+    }
+    const py::gil_scoped_release released;
+    packed_.forward(p);
+  }
+
+  void backward(const py::object& x, const py::object& ids, const py::tuple& state_in, const py::object& lengths,
+                const py::object& reset, bool reverse, const py::object& y, const py::tuple& saved, const py::object& dy,
+                const py::tuple& dstate_out, const py::object& dx, const py::tuple& dstate_in,
+                const py::tuple& gradients) const {
+    constexpr const char* kName = "backward";
+    BackwardProblem<T> p{};
+    p.sizes = sizes_of(kName, x, ids);
+    const auto [T_, B, I, H, P] = p.sizes;
+    const int64_t gates = info().gates * H;
+    p.x = sequence<const T>(x, {kName, "x", "(T, B, I)", {T_, B, I}});
+    p.ids = sequence<const int64_t>(ids, {kName, "ids", "(T, B)", {T_, B}});
+    p.extent = extent(kName, p.sizes, lengths, reset, reverse);
+    p.y = sequence<const T>(y, {kName, "y", "(T, B, P)", {T_, B, P}});
+    present(p.y.data, kName, "y");
+    p.saved = kept<const T>(kName, p.sizes, saved);
+    p.dy = sequence<const T>(dy, {kName, "dy", "(T, B, P)", {T_, B, P}});
+    p.dx = sequence<T>(dx, {kName, "dx", "(T, B, I)", {T_, B, I}});
+    states<const T>(kName, "state_in", p.sizes, state_in, p.state_in);
+    states<const T>(kName, "dstate_out", p.sizes, dstate_out, p.dstate_out);
+    states<T>(kName, "dstate_in", p.sizes, dstate_in, p.dstate_in);
+    for (int k = 0; k < info().states; ++k) present(p.dstate_in[k], kName, "dstate_in");
+    if (gradients.size() != 5) throw py::value_error("backward: gradients must be five arrays or Nones");
+    const Weights<T>& w = packed_.weights();
+    p.dw_ih = present(dense<T>(gradients[0], {kName, "dw_ih", "(G*H, I)", {gates, I}}), kName, "dw_ih");
+    p.dw_hh = present(dense<T>(gradients[1], {kName, "dw_hh", "(G*H, P)", {gates, P}}), kName, "dw_hh");
+    if (w.b_ih) p.db_ih = present(dense<T>(gradients[2], {kName, "db_ih", "(G*H,)", {gates}}), kName, "db_ih");
+    if (w.b_hh) p.db_hh = present(dense<T>(gradients[3], {kName, "db_hh", "(G*H,)", {gates}}), kName, "db_hh");
+    if (w.w_hr) p.dw_hr = present(dense<T>(gradients[4], {kName, "dw_hr", "(P, H)", {P, H}}), kName, "dw_hr");
+    const py::gil_scoped_release released;
+    packed_.backward(p);
+  }
+
+  py::dict plan(int64_t T_, int64_t B, bool backward) const {
+    Sizes sizes = packed_.sizes();
+    sizes.T = T_, sizes.B = B;
+    const cpu::Plan plan = packed_.plan(sizes, backward);
+    py::dict result;
+    result["threads"] = plan.threads;
+    result["split"] = plan.threads == 1 ? "none" : plan.split == cpu::Split::kRows ? "rows" : "units";
+    result["chunk_steps"] = plan.chunk_steps;
+    result["step_cycles"] = plan.step_cycles;
+    return result;
+  }
+
+ private:
+  const CellInfo& info() const { return kCells[packed_.cell()]; }
+
+  Sizes sizes_of(const char* function, const py::object& x, const py::object& ids) const {
+    Sizes sizes = packed_.sizes();
+    const py::object& input = ids.is_none() ? x : ids;
+    if (!x.is_none() && !ids.is_none())
+      throw py::value_error(std::string(function) + ": x and ids must not both be given");
+    if (!py::isinstance<py::array>(input) || py::cast<py::array>(input).ndim() != (ids.is_none() ? 3 : 2))
+      throw py::type_error(std::string(function) + ": x must be a (T, B, I) array, or ids a (T, B) array");
+    const auto array = py::cast<py::array>(input);
+    sizes.T = array.shape(0), sizes.B = array.shape(1);
+    const int64_t gates = info().gates + 2;
+    checked_product({sizes.T, sizes.B, gates, 2 * (sizes.I + sizes.H + sizes.P + 64), static_cast<int64_t>(sizeof(T))});
+    if (!ids.is_none()) {
+      const auto ids_at = sequence<const int64_t>(ids, {function, "ids", "(T, B)", {sizes.T, sizes.B}});
+      for (int64_t t = 0; t < sizes.T; ++t)
+        for (int64_t b = 0; b < sizes.B; ++b)
+          if (*ids_at.at(t, b) < 0 || *ids_at.at(t, b) >= sizes.I)
+            throw py::value_error(std::string(function) + ": ids must be in [0, I) = [0, " + std::to_string(sizes.I) +
+                                  "), got " + std::to_string(*ids_at.at(t, b)) + " at t = " + std::to_string(t) +
+                                  ", b = " + std::to_string(b));
+    }
+    return sizes;
+  }
+
+  Extent extent(const char* function, const Sizes& sizes, const py::object& lengths, const py::object& reset,
+                bool reverse) const {
+    Extent extent;
+    extent.reverse = reverse;
+    extent.lengths = dense<const int64_t>(lengths, {function, "lengths", "(B,)", {sizes.B}});
+    for (int64_t b = 0; extent.lengths != nullptr && b < sizes.B; ++b)
+      if (extent.lengths[b] < 0 || extent.lengths[b] > sizes.T)
+        throw py::value_error(std::string(function) + ": lengths must be in [0, T] = [0, " + std::to_string(sizes.T) +
+                              "], got " + std::to_string(extent.lengths[b]) + " at b = " + std::to_string(b));
+    extent.reset = sequence<const uint8_t>(reset, {function, "reset", "(T, B)", {sizes.T, sizes.B}});
+    return extent;
+  }
+
+  template <class E>
+  void states(const char* function, const char* name, const Sizes& sizes, const py::tuple& arrays, E** out) const {
+    if (static_cast<int>(arrays.size()) != info().states)
+      throw py::value_error(std::string(function) + ": " + name + " must have " + std::to_string(info().states) +
+                            " arrays or Nones, got " + std::to_string(arrays.size()));
+    for (int k = 0; k < info().states; ++k)
+      out[k] = dense<E>(arrays[k], {function, name, k == 0 ? "(B, P)" : "(B, H)", {sizes.B, k == 0 ? sizes.P : sizes.H}});
+  }
+
+  template <class E>
+  Saved<E> kept(const char* function, const Sizes& s, const py::tuple& arrays) const {
+    if (arrays.size() != 3) throw py::value_error(std::string(function) + ": saved must be three arrays or Nones");
+    Saved<E> saved;
+    saved.gates = dense<E>(arrays[0], {function, "saved gates", "(T, B, K, H)", {s.T, s.B, info().saved, s.H}});
+    saved.states = dense<E>(arrays[1], {function, "saved states", "(T, B, S - 1, H)", {s.T, s.B, info().states - 1, s.H}});
+    saved.raw = dense<E>(arrays[2], {function, "saved raw", "(T, B, H)", {s.T, s.B, s.H}});
+    if (info().saved > 0) present(saved.gates, function, "saved gates");
+    if (info().states > 1) present(saved.states, function, "saved states");
+    if (packed_.weights().w_hr) present(saved.raw, function, "saved raw");
+    return saved;
+  }
+
+  cpu::PackedLayer<T> packed_;
+  py::tuple arrays_;
+};
+
+template <class T>
+py::object pack(int cell, const py::object& w_ih, const py::object& w_hh, const py::object& b_ih, const py::object& b_hh,
+                const py::object& w_hr) {
+  constexpr const char* kName = "pack";
+  const auto axes = [](const py::object& value, const char* name) {
+    if (!py::isinstance<py::array>(value) || py::cast<py::array>(value).ndim() != 2)
+      throw py::type_error(std::string(kName) + ": " + name + " must be an array with two axes");
+    return py::cast<py::array>(value);
+  };
+  const int64_t G = kCells[cell].gates;
+  const py::array input = axes(w_ih, "w_ih"), hidden = axes(w_hh, "w_hh");
+  Sizes sizes{};
+  sizes.I = input.shape(1), sizes.H = input.shape(0) / G, sizes.P = hidden.shape(1);
+  if (sizes.I < 1 || sizes.H < 1 || sizes.P < 1) throw py::value_error("pack: I, H and P must be at least 1");
+  if (!w_hr.is_none() && !kCells[cell].projects)
+    throw py::value_error(std::string("pack: the cell ") + kCells[cell].name + " takes no projection");
+  if (w_hr.is_none() && sizes.P != sizes.H) throw py::value_error("pack: w_hh must have H columns without a projection");
+  const int64_t gates = G * sizes.H;
+  Weights<T> w;
+  w.w_ih = present(dense<const T>(w_ih, {kName, "w_ih", "(G*H, I)", {gates, sizes.I}}), kName, "w_ih");
+  w.w_hh = present(dense<const T>(w_hh, {kName, "w_hh", "(G*H, P)", {gates, sizes.P}}), kName, "w_hh");
+  w.b_ih = dense<const T>(b_ih, {kName, "b_ih", "(G*H,)", {gates}});
+  w.b_hh = dense<const T>(b_hh, {kName, "b_hh", "(G*H,)", {gates}});
+  w.w_hr = dense<const T>(w_hr, {kName, "w_hr", "(P, H)", {sizes.P, sizes.H}});
+  return py::cast(std::make_unique<Layer<T>>(cell, sizes, w, py::make_tuple(w_ih, w_hh, b_ih, b_hh, w_hr)));
+}
+
+py::object pack_any(const std::string& cell, const py::array& w_ih, const py::object& w_hh, const py::object& b_ih,
+                    const py::object& b_hh, const py::object& w_hr) {
+  const int index = cell_index(cell);
+  if (w_ih.dtype().equal(py::dtype::of<float>())) return pack<float>(index, w_ih, w_hh, b_ih, b_hh, w_hr);
+  if (w_ih.dtype().equal(py::dtype::of<double>())) return pack<double>(index, w_ih, w_hh, b_ih, b_hh, w_hr);
+  throw py::type_error("pack: w_ih must have dtype float32 or float64, got " + std::string(py::str(w_ih.dtype())));
+}
+
+template <class T>
+void bind(py::module_& module, const char* name) {
+  using L = Layer<T>;
+  py::class_<L>(module, name, "The packed weights of one layer and direction.")
+      .def("forward", &L::forward, py::arg("x"), py::arg("ids"), py::arg("state_in"), py::arg("lengths"), py::arg("reset"),
+           py::arg("reverse"), py::arg("y"), py::arg("state_out"), py::arg("saved"))
+      .def("backward", &L::backward, py::arg("x"), py::arg("ids"), py::arg("state_in"), py::arg("lengths"),
+           py::arg("reset"), py::arg("reverse"), py::arg("y"), py::arg("saved"), py::arg("dy"), py::arg("dstate_out"),
+           py::arg("dx"), py::arg("dstate_in"), py::arg("gradients"))
+      .def("plan", &L::plan, py::arg("steps"), py::arg("rows"), py::arg("backward"));
+}
+
+}  // namespace
+
+void bind_layer(py::module_& module) {
+  bind<float>(module, "Layer32");
+  bind<double>(module, "Layer64");
+  module.def("pack", &pack_any, py::arg("cell"), py::arg("w_ih"), py::arg("w_hh"), py::arg("b_ih"), py::arg("b_hh"),
+             py::arg("w_hr"), "Pack the weights of one layer and direction, arrays or None, for the kernels.");
+}
+
+}  // namespace fusedrnn::python

@@ -15,6 +15,7 @@
 
 #include "cpu/share.h"
 #include "cpu/tile.h"
+#include "cpu/transpose.h"
 #include "cpu/vector_math.h"
 
 namespace fusedrnn::FUSEDRNN_ISA {
@@ -89,7 +90,7 @@ class BackwardPass {
         step(s, first_row, share, team, thread);
       }
       team.barrier();
-      transpose(count, team, thread);
+      transpose_gradients(count, team, thread);
       team.barrier();
       gradients(s0, s1, count, s1 == steps, team, thread);
       team.barrier();
@@ -217,19 +218,16 @@ class BackwardPass {
   }
 
   // The weight gradients sum over the rows of a chunk, and the tiles want the terms of a sum side by side.
-  void transpose(int64_t count, Team& team, int thread) const {
-    if (dgx_columns_) transpose(dgx_, gates_, count, dgx_columns_, team, thread);
-    if (dgh_columns_ != dgx_columns_) transpose(dgh_, gates_, count, dgh_columns_, team, thread);
-    if (doutput_columns_) transpose(doutput_, sizes_.P, count, doutput_columns_, team, thread);
+  void transpose_gradients(int64_t count, Team& team, int thread) const {
+    if (dgx_columns_) transpose_part(dgx_, gates_, count, dgx_columns_, team, thread);
+    if (dgh_columns_ != dgx_columns_) transpose_part(dgh_, gates_, count, dgh_columns_, team, thread);
+    if (doutput_columns_) transpose_part(doutput_, sizes_.P, count, doutput_columns_, team, thread);
   }
 
-  void transpose(const T* rows, int64_t columns, int64_t count, T* out, Team& team, int thread) const {
-    constexpr int64_t kBlock = 16;
-    const Range blocks = part_of((columns + kBlock - 1) / kBlock, thread, team.size());
-    for (int64_t j0 = blocks.begin * kBlock; j0 < smaller(columns, blocks.end * kBlock); j0 += kBlock)
-      for (int64_t r0 = 0; r0 < count; r0 += kBlock)
-        for (int64_t r = r0; r < smaller(r0 + kBlock, count); ++r)
-          for (int64_t j = j0; j < smaller(j0 + kBlock, columns); ++j) out[j * chunk_rows_ + r] = rows[r * columns + j];
+  void transpose_part(const T* rows, int64_t columns, int64_t count, T* out, Team& team, int thread) const {
+    const Range part = part_of(groups_of<T>(columns), thread, team.size());
+    const int64_t begin = part.begin * W, end = smaller(columns, part.end * W);
+    transpose(rows + begin, columns, count, end - begin, out + begin * chunk_rows_, chunk_rows_, count);
   }
 
   // The products over the rows of a chunk of steps [s0, s1), `count` rows in all.

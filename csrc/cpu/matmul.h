@@ -11,6 +11,7 @@
 #include "cpu/share.h"
 #include "cpu/task.h"
 #include "cpu/tile.h"
+#include "cpu/transpose.h"
 
 namespace fusedrnn::FUSEDRNN_ISA {
 
@@ -80,22 +81,17 @@ class Matmul {
         for (int64_t k = 0; k < depth; ++k) load_columns(t_.b + (k0 + k) * t_.b_row + j, columns).store(panel + k * W);
         continue;
       }
-      for (int64_t lane = 0; lane < W; ++lane) {
-        const T* from = lane < columns ? t_.b + (j + lane) * t_.b_column + k0 : nullptr;
-        for (int64_t k = 0; k < depth; ++k) panel[k * W + lane] = from ? from[k * t_.b_row] : T(0);
-      }
+      transpose(t_.b + j * t_.b_column + k0, t_.b_column, columns, depth, panel, W, W);
     }
   }
 
-  // Rows of a transposed `a`, made contiguous.
+  // Rows of `a` whose terms lie apart, made contiguous.
   void copy_a(int64_t m0, int64_t count, int64_t k0, int64_t depth, T* copy, const T** pointers) const {
-    constexpr int64_t kBlock = 16;  // terms whose places in all rows stay in the nearest cache
+    const T* from = t_.a + m0 * t_.a_row + k0 * t_.a_column;
     for (int64_t r = 0; r < count; ++r) pointers[r] = copy + r * kPitch;
-    for (int64_t k1 = 0; k1 < depth; k1 += kBlock)
-      for (int64_t r = 0; r < count; ++r) {
-        const T* from = t_.a + (m0 + r) * t_.a_row + (k0 + k1) * t_.a_column;
-        for (int64_t k = 0; k < smaller(kBlock, depth - k1); ++k) copy[r * kPitch + k1 + k] = from[k * t_.a_column];
-      }
+    if (t_.a_row == 1) return transpose(from, t_.a_column, depth, count, copy, kPitch, depth);
+    for (int64_t r = 0; r < count; ++r)
+      for (int64_t k = 0; k < depth; ++k) copy[r * kPitch + k] = from[r * t_.a_row + k * t_.a_column];
   }
 
   const cpu::MatmulTask<T>& t_;

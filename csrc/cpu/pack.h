@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/share.h"
-#include "cpu/simd.h"
+#include "cpu/transpose.h"
 
 namespace fusedrnn::FUSEDRNN_ISA {
 
@@ -11,18 +11,10 @@ namespace fusedrnn::FUSEDRNN_ISA {
 template <class T>
 FUSEDRNN_INLINE void pack_rows(const T* w, int64_t gates, int64_t units, int64_t K, T* panels, Range groups) {
   constexpr int64_t W = Vec<T>::kWidth;
-  constexpr int64_t kBlock = 16;  // so many columns of W rows are read together: whole cache lines
   for (int64_t g = groups.begin; g < groups.end; ++g)
     for (int64_t q = 0; q < gates; ++q)
-      for (int64_t k0 = 0; k0 < K; k0 += kBlock) {
-        const int64_t k1 = smaller(k0 + kBlock, K);
-        for (int64_t lane = 0; lane < W; ++lane) {
-          const bool live = g * W + lane < units;
-          const T* from = live ? w + (q * units + g * W + lane) * K : nullptr;
-          T* to = panels + ((g * K) * gates + q) * W + lane;
-          for (int64_t k = k0; k < k1; ++k) to[k * gates * W] = live ? from[k] : T(0);
-        }
-      }
+      transpose(w + (q * units + g * W) * K, K, smaller(W, units - g * W), K, panels + (g * K * gates + q) * W,
+                gates * W, W);
 }
 
 // panel[g][k][lane] = w[k * columns + g * W + lane] for w (K, columns).

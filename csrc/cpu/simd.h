@@ -63,6 +63,16 @@ FUSEDRNN_INLINE Vec<float> where_less(Vec<float> x, Vec<float> limit, Vec<float>
   return _mm512_mask_mov_ps(b.v, _mm512_cmp_ps_mask(x.v, limit.v, _CMP_LT_OQ), a.v);
 }
 
+// a0 b0 a1 b1 .. of the lower halves, and of the upper ones.
+FUSEDRNN_INLINE Vec<float> interleave_low(Vec<float> a, Vec<float> b) {
+  const __m512i lanes = _mm512_set_epi32(23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+  return _mm512_permutex2var_ps(a.v, lanes, b.v);
+}
+FUSEDRNN_INLINE Vec<float> interleave_high(Vec<float> a, Vec<float> b) {
+  const __m512i lanes = _mm512_set_epi32(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8);
+  return _mm512_permutex2var_ps(a.v, lanes, b.v);
+}
+
 template <>
 struct Vec<double> {
   static constexpr int kWidth = 8;
@@ -91,6 +101,12 @@ FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
 }
 FUSEDRNN_INLINE Vec<double> where_less(Vec<double> x, Vec<double> limit, Vec<double> a, Vec<double> b) {
   return _mm512_mask_mov_pd(b.v, _mm512_cmp_pd_mask(x.v, limit.v, _CMP_LT_OQ), a.v);
+}
+FUSEDRNN_INLINE Vec<double> interleave_low(Vec<double> a, Vec<double> b) {
+  return _mm512_permutex2var_pd(a.v, _mm512_set_epi64(11, 3, 10, 2, 9, 1, 8, 0), b.v);
+}
+FUSEDRNN_INLINE Vec<double> interleave_high(Vec<double> a, Vec<double> b) {
+  return _mm512_permutex2var_pd(a.v, _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4), b.v);
 }
 
 #elif defined(FUSEDRNN_AVX2)
@@ -139,6 +155,14 @@ FUSEDRNN_INLINE Vec<float> where_less(Vec<float> x, Vec<float> limit, Vec<float>
   return _mm256_blendv_ps(b.v, a.v, _mm256_cmp_ps(x.v, limit.v, _CMP_LT_OQ));
 }
 
+// a0 b0 a1 b1 .. of the lower halves, and of the upper ones. The unpacking instructions work within halves.
+FUSEDRNN_INLINE Vec<float> interleave_low(Vec<float> a, Vec<float> b) {
+  return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x20);
+}
+FUSEDRNN_INLINE Vec<float> interleave_high(Vec<float> a, Vec<float> b) {
+  return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a.v, b.v), _mm256_unpackhi_ps(a.v, b.v), 0x31);
+}
+
 template <>
 struct Vec<double> {
   static constexpr int kWidth = 4;
@@ -172,6 +196,12 @@ FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
 }
 FUSEDRNN_INLINE Vec<double> where_less(Vec<double> x, Vec<double> limit, Vec<double> a, Vec<double> b) {
   return _mm256_blendv_pd(b.v, a.v, _mm256_cmp_pd(x.v, limit.v, _CMP_LT_OQ));
+}
+FUSEDRNN_INLINE Vec<double> interleave_low(Vec<double> a, Vec<double> b) {
+  return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a.v, b.v), _mm256_unpackhi_pd(a.v, b.v), 0x20);
+}
+FUSEDRNN_INLINE Vec<double> interleave_high(Vec<double> a, Vec<double> b) {
+  return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a.v, b.v), _mm256_unpackhi_pd(a.v, b.v), 0x31);
 }
 
 #else

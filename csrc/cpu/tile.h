@@ -178,17 +178,18 @@ FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t ru
         const int64_t terms = k0 + run < K ? run : K - k0;
         const T* next = k0 + run < K ? panel + (k0 + run) * G * W : panel_ahead;
         for (int64_t i = i0; i < i1; ++i) {
+          T* out = sums + (i - i0) * kSums;
           Ahead<T> ahead{panel, 0};
           if (next != nullptr && i < taken * G) ahead = {next + i / G * pitch + i % G * W, G * W};
           (i < heights.tall_tiles ? kernel : kernel_low)(terms, a + heights.first(i), k0, panel + k0 * G * W, pitch,
-                                                         k0 > 0, sums + (i - i0) * kSums, ahead);
+                                                         k0 > 0, out, ahead);
+          if (k0 + run < K) continue;
+          for (int r = 0; r < heights.rows(i); ++r)
+            for (int u = 0; u < taken; ++u)
+              epilogue(heights.first(i) + r, g + u, out + (r * taken + u) * G * W);
         }
         k0 += run;
       } while (k0 < K);
-      for (int64_t i = i0; i < i1; ++i)
-        for (int r = 0; r < heights.rows(i); ++r)
-          for (int u = 0; u < taken; ++u)
-            epilogue(heights.first(i) + r, g + u, sums + (i - i0) * kSums + (r * taken + u) * G * W);
     }
   }
 }

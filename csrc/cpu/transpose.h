@@ -1,0 +1,46 @@
+// Rows become columns, W x W values at a time, in registers.
+#pragma once
+
+#include "cpu/share.h"
+#include "cpu/simd.h"
+
+namespace fusedrnn::FUSEDRNN_ISA {
+
+// Interleaving row i with row i + W/2 moves the first bit of the row's number behind the last bit of the lane's. After
+// as many rounds as either has bits they have changed places.
+template <class T>
+FUSEDRNN_INLINE void transpose_block(Vec<T> (&block)[Vec<T>::kWidth]) {
+  constexpr int W = Vec<T>::kWidth;
+#pragma GCC unroll 4
+  for (int round = 1; round < W; round *= 2) {
+    Vec<T> next[W];
+#pragma GCC unroll 8
+    for (int i = 0; i < W / 2; ++i) {
+      next[2 * i] = interleave_low(block[i], block[i + W / 2]);
+      next[2 * i + 1] = interleave_high(block[i], block[i + W / 2]);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) block[i] = next[i];
+  }
+}
+
+// to[j * to_pitch + r] = from[r * from_pitch + j]   r < rows, j < columns
+// and 0 for rows <= r < to_columns.
+template <class T>
+FUSEDRNN_NOINLINE void transpose(const T* from, int64_t from_pitch, int64_t rows, int64_t columns, T* to,
+                                 int64_t to_pitch, int64_t to_columns) {
+  constexpr int W = Vec<T>::kWidth;
+  for (int64_t r = 0; r < to_columns; r += W)
+    for (int64_t j = 0; j < columns; j += W) {
+      Vec<T> block[W];
+#pragma GCC unroll 16
+      for (int i = 0; i < W; ++i)
+        block[i] = r + i < rows ? load_columns(from + (r + i) * from_pitch + j, columns - j) : Vec<T>(0);
+      if constexpr (W > 1) transpose_block<T>(block);
+#pragma GCC unroll 16
+      for (int i = 0; i < W; ++i)
+        if (j + i < columns) store_columns(to + (j + i) * to_pitch + r, to_columns - r, block[i]);
+    }
+}
+
+}  // namespace fusedrnn::FUSEDRNN_ISA

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -9,12 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fusedrnn.cli import main
+from fusedrnn.cli import main, parser
 from fusedrnn.examples import SYSTEMS
 from fusedrnn.train import checkpoint, language
 
@@ -127,6 +129,34 @@ def test_bad_input_is_one_line_and_code_2(
     assert message in error
     assert error.startswith("fusedrnn") and error.count("\n") == 1 and error.endswith("\n")
     assert not list(tmp_path.rglob("config.json"))  # nothing has been begun
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("more", [(), ("--data", "missing"), ("--resume",), ("--seed", "-1")])
+def test_another_device_is_refused_before_anything_else(
+    name: str,
+    more: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def begin(options: argparse.Namespace) -> dict[str, object]:
+        pytest.fail("the system has begun, and may have read files")
+
+    monkeypatch.setitem(SYSTEMS, name, replace(SYSTEMS[name], run=begin))
+    assert main(["run", name, "--device", "cuda", *more]) == 2
+    came = capsys.readouterr()
+    assert came.err == (
+        f"fusedrnn: {name}: --device must be cpu, for this installation computes on nothing else, got cuda\n"
+    )
+    assert came.out == "" and not list(tmp_path.iterdir())
+
+
+def test_another_device_is_refused_without_the_command_line_too() -> None:
+    options = parser().parse_args(["run", "forward", "--device", "cuda", "--out", "run"])
+    with pytest.raises(ValueError, match=r"^forward: --device must be cpu, .* got cuda$"):
+        SYSTEMS["forward"].run(options)
+    assert not Path("run").exists()
 
 
 def test_damaged_files_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

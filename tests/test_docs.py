@@ -16,6 +16,8 @@ PAGES = sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts
 )
 ENGLISH, CHINESE = "docs", "docs/zh"
+# The start page of each language is its own.
+TRANSLATED = [page.removeprefix(f"{CHINESE}/") for page in PAGES if page.startswith(CHINESE) and "index" not in page]
 
 every_page = pytest.mark.parametrize("page", PAGES)
 every_system = pytest.mark.parametrize("system", SYSTEMS)
@@ -56,9 +58,9 @@ def test_options_that_are_named_are_options_of_the_system(folder, system):
     assert {word for word in named if word.startswith("--")} <= options_of(system)
 
 
-@every_system
-def test_both_languages_show_the_same(system):
-    english, chinese = (f"{folder}/{system}.md" for folder in (ENGLISH, CHINESE))
+@pytest.mark.parametrize("name", TRANSLATED)
+def test_both_languages_show_the_same(name):
+    english, chinese = (f"{folder}/{name}" for folder in (ENGLISH, CHINESE))
     assert list(fusedrnn_calls(english)) == list(fusedrnn_calls(chinese))
     programs = [[ast.dump(ast.parse(block)) for block in blocks(page, "python")] for page in (english, chinese)]
     assert programs[0] == programs[1]  # but for comments

@@ -20,6 +20,7 @@ import ranks
 
 import fusedrnn as fr
 from fusedrnn.cli import main
+from fusedrnn.examples import SYSTEMS
 from fusedrnn.train import World, checkpoint, parallel, world
 from fusedrnn.train.exchange import Exchange
 from fusedrnn.train.interrupts import interrupts_held, interrupts_passing
@@ -199,6 +200,34 @@ def test_rows_that_do_not_divide_are_an_error(tmp_path: Path) -> None:
         "fusedrnn: fit: a batch must have rows that divide into equal parts for all ranks, B % N == 0, got B = 4 rows"
         " and N = 3 ranks"
     ]
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_system_begins_a_run_that_ranks_cannot_share(tmp_path: Path) -> None:
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed: its data is read")
+    # 120 of 150 flowers would divide among three.
+    rows = {"ptb": 20, "sine": 32, "textrnn": 64, "rcnn": 64, "binary": 250, "mnist": 128, "charlm": 32, "iris": 118}
+    more = {"iris": " --held-out 0.21", "textrnn": " --words 3", "rcnn": " --words 3"}
+    lines = [f"run {name}{more.get(name, '')}" for name in SYSTEMS] + ["demo"]
+    good(done := launch(3, "commands", tmp_path, *lines))
+    told = lines_of_ours(done)
+    for number, (name, line) in enumerate(zip([*SYSTEMS, "demo"], told, strict=True)):
+        if name in rows or name == "demo":
+            assert line.endswith(f"B % N == 0, got B = {rows.get(name, 32)} rows and N = 3 ranks"), name
+        else:
+            assert line == f"fusedrnn: {name}: there must be one process, for nothing here is trained, got 3 of them"
+        assert {(tmp_path / f"code{number}.{rank}").read_text() for rank in range(3)} == {"2"}
+    assert not list(tmp_path.glob("run*"))
+    assert "folder of this run" not in done.stdout
+
+
+def test_rows_that_do_not_divide_leave_a_run_as_it_is(tmp_path: Path) -> None:
+    options = [*CHARLM, *THREE_EPOCHS]
+    good(run_command(2, tmp_path, "none", *options)[0])
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    done, codes = run_command(3, tmp_path, "none", *options, "--resume")
+    assert "2" in codes and done.returncode != 0 and "N = 3 ranks" in lines_of_ours(done)[0]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
 def test_bad_input_is_told_once(tmp_path: Path) -> None:
@@ -210,6 +239,8 @@ def test_bad_input_is_told_once(tmp_path: Path) -> None:
     assert codes == {"2"} and len(lines_of_ours(done)) == 1
     done, codes = run_command(2, tmp_path, "none", "run", "forward")
     assert codes == {"2"} and "forward: there must be one process" in lines_of_ours(done)[0]
+    done, codes = run_command(2, tmp_path, "none", *CHARLM, "--device", "cuda")
+    assert codes == {"2"} and len(lines_of_ours(done)) == 1 and "--device must be cpu" in lines_of_ours(done)[0]
 
 
 def test_rank_0_alone_prints_and_writes(tmp_path: Path) -> None:

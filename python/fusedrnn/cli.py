@@ -25,6 +25,7 @@ import numpy as np
 from fusedrnn import _core, checks
 from fusedrnn.examples import SYSTEMS, demo
 from fusedrnn.examples.datasets import BASE_URL, DATA_FILES, DATA_NAMES, fetch_data
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.system import add_common_options, choose_out, say
 from fusedrnn.random import MAX_SEED
 from fusedrnn.train import World, load_language_model, world
@@ -113,6 +114,7 @@ def _train(
     options: argparse.Namespace, name: str, run: Callable[[argparse.Namespace], dict[str, Any]]
 ) -> dict[str, Any]:
     """Run a system in its folder; when it is stopped, say how to go on."""
+    chosen_device(options, name)  # before anything is read
     ranks = world()
     try:
         options.out = ranks.first(lambda: choose_out(options, name))

@@ -103,7 +103,7 @@ def run(options: Namespace) -> dict[str, Any]:
         sampler = RandomSampler(ids, settings.batch, settings.steps, seed=options.seed)
 
     model, optimizer = make(settings, len(vocabulary), options.seed)
-    folder = open_run(options, "charlm", settings)
+    folder = open_run(options, "charlm", settings, sampler)
     say(f"{len(text)} characters, {len(vocabulary)} different; {len(sampler)} steps an epoch")
 
     def show(record: dict[str, Any]) -> None:

@@ -61,7 +61,8 @@ def run(options: Namespace) -> dict[str, Any]:
     train_text, held_out_text = documentation_split()
     vocabulary = Vocabulary.from_text(train_text + held_out_text)
     train, held_out = vocabulary.encode(train_text), vocabulary.encode(held_out_text)
-    folder = open_run(options, "demo", settings)
+    sampler = ConsecutiveSampler(train, settings.batch, settings.steps)
+    folder = open_run(options, "demo", settings, sampler)
     say(
         f"text: the documentation of this Python, {len(vocabulary)} different characters;"
         f" {len(train)} to learn from, {len(held_out)} held out"
@@ -76,7 +77,6 @@ def run(options: Namespace) -> dict[str, Any]:
         len(vocabulary), settings.hidden, dropout=settings.dropout, forget_bias=1.0, seed=options.seed
     )
     rate = linear_warmup(cosine(settings.rate, settings.train_steps), settings.warmup)
-    sampler = ConsecutiveSampler(train, settings.batch, settings.steps)
     say(
         f"LSTM: {settings.hidden} units, {sum(each.size for each in model.parameters().values())} weights,"
         f" {settings.train_steps} steps of {settings.batch} x {settings.steps} characters"

@@ -77,10 +77,10 @@ def run(options: Namespace) -> dict[str, Any]:
     )
 
     linear, optimizer, compute = make(settings, x_train.shape[1], len(iris.target_names), options.seed)
-    folder = open_run(options, "iris", settings)
+    sampler = RowSampler({"x": x_train, "y": y_train}, len(x_train), seed=options.seed, shuffle=False)
+    folder = open_run(options, "iris", settings, sampler)
     say(f"{len(x_train)} flowers to learn from, {len(x_test)} held out; species: {', '.join(iris.target_names)}")
 
-    sampler = RowSampler({"x": x_train, "y": y_train}, len(x_train), seed=options.seed, shuffle=False)
     fit(
         linear,
         optimizer,

@@ -119,7 +119,7 @@ def run(options: Namespace) -> dict[str, Any]:
     columns, classes = x_train.shape[2], int(train.labels.max()) + 1
     model, optimizer, compute = make(settings, columns, classes, options.seed)
     sampler = RowSampler({"x": x_train, "y": train.labels}, settings.batch, seed=options.seed)
-    folder = open_run(options, "mnist", settings)
+    folder = open_run(options, "mnist", settings, sampler)
     say(f"{len(x_train)} pictures to learn from, {len(x_test)} held out; {x_train.shape[1]} lines of {columns}")
 
     def tell(record: dict[str, Any]) -> None:

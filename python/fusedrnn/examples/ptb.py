@@ -108,7 +108,7 @@ def run(options: Namespace) -> dict[str, Any]:
     train, valid, test = (ids[: settings.limit or None] for ids in data[:3])
     sampler = ConsecutiveSampler(train, settings.batch, settings.steps)
     model, optimizer = make(settings, len(data.vocabulary), len(sampler), options.seed)
-    folder = open_run(options, "ptb", settings)
+    folder = open_run(options, "ptb", settings, sampler)
     say(f"{len(train)} words to train on, {len(data.vocabulary)} different; {len(sampler)} steps an epoch")
 
     def after_epoch(epoch: int, model: LanguageModel) -> dict[str, float]:

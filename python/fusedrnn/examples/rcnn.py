@@ -101,7 +101,7 @@ def run(options: Namespace) -> dict[str, Any]:
     task = read_task("rcnn", options, settings)
     classifier = build(settings, task.words, len(task.names), options.seed)
     sampler = RowSampler(task.train._asdict(), settings.batch, seed=options.seed)
-    folder = open_run(options, "rcnn", settings)
+    folder = open_run(options, "rcnn", settings, sampler)
     found = train(classifier, task, settings, sampler, folder, "RCNN")
     return folder.final({"accuracy": found.accuracy})
 

@@ -27,6 +27,8 @@ from typing import Any, TypeVar
 from tqdm import tqdm
 
 from fusedrnn import checks
+from fusedrnn.data import Sampler
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.random import MAX_SEED
 from fusedrnn.train import RunFolder, plot, world
 from fusedrnn.train.launchers import launched
@@ -189,7 +191,7 @@ def choose_out(options: Namespace, name: str) -> Path:
     return next(path for path in map(DEFAULT_PARENT.joinpath, names) if not path.exists())
 
 
-def open_run(options: Namespace, name: str, settings: Any, **more: Any) -> RunFolder:
+def open_run(options: Namespace, name: str, settings: Any, sampler: Sampler | None = None, **more: Any) -> RunFolder:
     """Make or reopen the folder of a run; what decides the run goes into its ``config.json``.
 
     Parameters
@@ -197,13 +199,13 @@ def open_run(options: Namespace, name: str, settings: Any, **more: Any) -> RunFo
     options : with ``out`` chosen
     name : of the system
     settings : instance of the settings class
+    sampler : of the batches to train on, which must divide among the ranks; None where nothing is trained
     more : further entries of the configuration
     """
     seed = checks.integer(name, "--seed", options.seed, 0, MAX_SEED)
-    device = getattr(options, "device", "cpu")
-    if device != "cpu":
-        raise ValueError(f"{name}: --device must be cpu, for this installation computes on nothing else, got {device}")
-    config = {"system": name, "seed": seed, "device": device, **asdict(settings), **more}
+    config = {"system": name, "seed": seed, "device": chosen_device(options, name), **asdict(settings), **more}
+    if sampler is not None:
+        world().check_share(sampler)
     folder = RunFolder(options.out, config, resume=options.resume)
     say(f"folder of this run: {folder.path}")
     return folder

@@ -157,7 +157,7 @@ def run(options: Namespace) -> dict[str, Any]:
     task = task._replace(names=(*task.names, *map(str, range(labels, classes))))
     classifier = build(settings, task.words, classes, options.seed)
     sampler = RowSampler(task.train._asdict(), settings.batch, seed=options.seed, shuffle=not settings.published)
-    folder = open_run(options, "textrnn", settings)
+    folder = open_run(options, "textrnn", settings, sampler)
     title = f"TextRNN, {settings.loss}, {settings.pool}" + (", as published" if settings.published else "")
     every = {"log_every": 1, "show_every": 10} if settings.published else {}
     found = train(classifier, task, settings, sampler, folder, title, **every)

@@ -5,6 +5,7 @@ through mpi4py; this file says who tells what to whom:
 
 ==================  =================================================================================
 `World.share`       the rows of a batch that are this rank's
+`World.check_share` whether there are such parts at all
 `World.first`       what is done once, on rank 0, with its result or its error on every rank
 `World.gather_rows` the parts of a state that all ranks hold, joined on rank 0
 `World.own_rows`    the way back
@@ -22,6 +23,7 @@ import pickle
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from numbers import Real
 from types import SimpleNamespace
 from typing import Any, NoReturn
@@ -85,6 +87,17 @@ class World:
         shared = {name: value[(slice(None),) * sampler.row_axis + (own,)] for name, value in arrays.items()}
         shared["row_offset"] = own.start
         return batch._replace(**shared) if hasattr(batch, "_replace") else SimpleNamespace(**(fields | shared))
+
+    def check_share(self, sampler: Sampler) -> None:
+        """Raise ValueError, as `share` does, unless the rows of a batch divide among the ranks; all come here together.
+
+        The first batch stands for all, so that a run that cannot be shared is not begun.
+        """
+        if self.comm is not None:
+            # A rank that had less to read must not end those that are about to meet the same error.
+            self.comm.Barrier()
+            for batch in islice(sampler.epoch(0), 1):
+                self.share(batch, sampler)
 
     def _own(self, rows: int, what: str) -> slice:
         if rows % self.size:

@@ -66,7 +66,8 @@ def a_sine(dtype: str) -> Case:
 def bits(dtype: str) -> Case:
     """`binary`: many series side by side, and a state that is carried."""
     drive, y = (row.reshape(ROWS, -1).T for row in binary.generate(ROWS * 200, 1, np.random.default_rng(0)))
-    return Case(*_cast(binary.make(binary.Settings(), 0), dtype, fr.data.SeriesSampler({"x": drive, "y": y}, 5)))
+    # From seed 0 the bias of the output comes through zero just at the end, where its rounding is large beside it.
+    return Case(*_cast(binary.make(binary.Settings(), 1), dtype, fr.data.SeriesSampler({"x": drive, "y": y}, 5)))
 
 
 def sentences(dtype: str) -> Case:
@@ -211,7 +212,14 @@ def command(out: Path, trouble: str, *arguments: str) -> None:
     sys.exit(code)
 
 
-PROGRAMS = {each.__name__: each for each in (all_cases, some_steps, dies, differs, command)}
+def commands(out: Path, *lines: str) -> None:
+    """Many commands, one after another, each with a folder of its own; every rank writes their exit codes."""
+    for number, line in enumerate(lines):
+        arguments = [*line.split(), "--out", str(out / f"run{number}")]
+        (out / f"code{number}.{world().rank}").write_text(str(cli.main(arguments)))
+
+
+PROGRAMS = {each.__name__: each for each in (all_cases, some_steps, dies, differs, command, commands)}
 
 if __name__ == "__main__":
     PROGRAMS[sys.argv[1]](Path(sys.argv[2]), *sys.argv[3:])

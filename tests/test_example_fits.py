@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import signal
 import struct
 from pathlib import Path
@@ -111,6 +112,43 @@ def test_softmax_regression_knows_the_irises() -> None:
 @pytest.mark.parametrize(("flags", "limit"), [([], 0.01), (["--as-meant"], 0.03)])
 def test_the_sine_goes_on(flags: list[str], limit: float) -> None:
     assert run("run", "sine", *flags)["rmse"] <= limit
+
+
+def joined(weights: dict[str, np.ndarray], layer: int) -> np.ndarray:
+    """The kernel (I + H, G·H) that TensorFlow 1's cell would have."""
+    return np.concatenate([weights[f"rnn.weight_{part}_l{layer}"].T for part in ("ih", "hh")])
+
+
+@pytest.mark.parametrize(("as_meant", "features"), [(False, 10), (True, 1)])
+def test_the_sine_starts_as_the_cells_of_the_document_do(as_meant: bool, features: int) -> None:
+    model, _, _ = sine.make(sine.Settings(as_meant=as_meant), 0)
+    weights = model.state_dict()
+    for layer, inputs in enumerate((features, 30)):
+        kernel = joined(weights, layer)
+        assert kernel.shape == (inputs + 30, 120)
+        assert_uniform(kernel, math.sqrt(6 / (inputs + 30 + 120)))
+        bias = np.zeros((4, 30))
+        bias[1] = 1.0  # of the forget gate
+        assert weights[f"rnn.bias_ih_l{layer}"].tolist() == bias.ravel().tolist()
+        assert not weights[f"rnn.bias_hh_l{layer}"].any()
+
+
+def test_the_rnn_of_the_bits_starts_as_that_of_the_document_does() -> None:
+    kernels = []
+    for seed in range(40):
+        weights = binary.make(binary.Settings(), seed)[0].state_dict()
+        kernels.append(joined(weights, 0))
+        assert not weights["rnn.bias_ih_l0"].any() and not weights["rnn.bias_hh_l0"].any()
+    assert kernels[0].shape == (2 + 6, 6)
+    assert_uniform(np.stack(kernels, axis=1), math.sqrt(6 / (2 + 6 + 6)))
+
+
+def assert_uniform(kernel: np.ndarray, limit: float) -> None:
+    """Every row, those that meet the state too, has the spread of a uniform draw from ±limit."""
+    assert np.abs(kernel).max() <= limit
+    for row in kernel.reshape(len(kernel), -1):
+        assert np.abs(row).max() > 0.9 * limit
+        assert row.std() == pytest.approx(limit / math.sqrt(3), rel=0.2)
 
 
 def test_windows_are_those_of_the_document() -> None:

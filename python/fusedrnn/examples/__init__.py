@@ -4,8 +4,10 @@
 file               holds
 =================  ====================================================================
 ``system``         what they share: settings as options, the run's folder
+``device``         where a system computes
 ``demo``           ``fusedrnn demo``: a character LSTM against n-grams on real text
 ``datasets``       where real data comes from
+``joined_kernel``  how the cells of TensorFlow 1 start
 ``by_hand``        cells by their equations
 ``agreement``      how far layers are from those, and from the oracle
 ``sensitivities``  the equations of real-time recurrent learning

@@ -26,6 +26,7 @@ import numpy as np
 from fusedrnn import checks
 from fusedrnn.data import SeriesSampler
 from fusedrnn.examples.iris import accuracy
+from fusedrnn.examples.joined_kernel import joined_kernel
 from fusedrnn.examples.system import (
     System,
     add_settings,
@@ -82,7 +83,7 @@ def make(settings: Settings, seed: int) -> tuple[SequenceModel, Adam, Callable[[
     """Model, optimiser, and what a step computes of a batch: drive x and sequence y, both (T, B)."""
     seeds = part_seeds(seed, 2)
     model = SequenceModel(
-        RNN(2, settings.hidden, init="keras", seed=seeds[0]),
+        RNN(2, settings.hidden, init=joined_kernel(2, settings.hidden, gates=1), seed=seeds[0]),
         Linear(settings.hidden, 2, init="keras", seed=seeds[1]),
     )
     loss = SoftmaxCrossEntropy()
@@ -114,7 +115,7 @@ def run(options: Namespace) -> dict[str, Any]:
 
     model, optimizer, compute = make(settings, options.seed)
     sampler = SeriesSampler({"x": drive, "y": y}, settings.steps)
-    folder = open_run(options, "binary", settings)
+    folder = open_run(options, "binary", settings, sampler)
     say(f"{rows} rows of {settings.length} bits, gap {settings.gap}; {len(sampler)} steps an epoch")
 
     fit(

@@ -24,6 +24,7 @@ import numpy as np
 
 from fusedrnn import checks
 from fusedrnn.data import RowSampler
+from fusedrnn.examples.joined_kernel import joined_kernel
 from fusedrnn.examples.system import (
     System,
     add_settings,
@@ -93,15 +94,10 @@ def as_steps(rows: np.ndarray, settings: Settings) -> np.ndarray:
 def make(settings: Settings, seed: int) -> tuple[SequenceModel, Adagrad, Callable[[Any, Any, int], Step]]:
     """Model, optimiser, and what a step computes of a batch: windows x (B, window), the values y (B, 1) after them."""
     seeds = part_seeds(seed, 2)
+    features = 1 if settings.as_meant else settings.window
+    init = joined_kernel(features, settings.hidden, gates=4)
     model = SequenceModel(
-        LSTM(
-            1 if settings.as_meant else settings.window,
-            settings.hidden,
-            settings.layers,
-            init="keras",
-            forget_bias=1.0,
-            seed=seeds[0],
-        ),
+        LSTM(features, settings.hidden, settings.layers, init=init, forget_bias=1.0, seed=seeds[0]),
         Linear(settings.hidden, 1, init="keras", seed=seeds[1]),
         read="last",
     )
@@ -132,13 +128,14 @@ def run(options: Namespace) -> dict[str, Any]:
     x_test, y_test = windows(end, test_end, settings.test_samples, settings.window)
 
     model, optimizer, compute = make(settings, options.seed)
-    folder = open_run(options, "sine", settings)
+    sampler = RowSampler({"x": x, "y": y}, settings.batch, seed=options.seed)
+    folder = open_run(options, "sine", settings, sampler)
     steps = len(as_steps(x_test, settings))
     say(f"{len(x)} windows to learn from, {len(x_test)} to test; each is {steps} steps")
     fit(
         model,
         optimizer,
-        RowSampler({"x": x, "y": y}, settings.batch, seed=options.seed),
+        sampler,
         compute,
         total_steps=settings.steps,
         folder=folder,

@@ -7,7 +7,8 @@ namespace fusedrnn::python {
 namespace {
 
 template <class T>
-void run(const py::array& a, const py::array& b, const py::object& bias, const py::array& c) {
+void run(const py::array& a, const py::array& b, const py::object& bias, const py::array& c, bool add,
+         const py::object& row_sums) {
   constexpr const char* kName = "matmul";
   if (a.ndim() != 2 || b.ndim() != 2) throw py::value_error("matmul: a and b must have two axes");
   cpu::MatmulTask<T> task{};
@@ -21,22 +22,28 @@ void run(const py::array& a, const py::array& b, const py::object& bias, const p
     throw py::value_error("matmul: b must be contiguous along one of its axes");
   task.bias = dense<const T>(bias, {kName, "bias", "(N,)", {task.N}});
   task.c = present(dense<T>(c, {kName, "c", "(M, N)", {task.M, task.N}}), kName, "c");
+  task.add = add;
+  task.row_sums = dense<T>(row_sums, {kName, "row_sums", "(M,)", {task.M}});
   checked_product({task.M, task.N, task.K});
   const py::gil_scoped_release released;
   cpu::matmul(task);
 }
 
-void matmul(const py::array& a, const py::array& b, const py::object& bias, const py::array& c) {
-  if (a.dtype().equal(py::dtype::of<float>())) return run<float>(a, b, bias, c);
-  if (a.dtype().equal(py::dtype::of<double>())) return run<double>(a, b, bias, c);
+void matmul(const py::array& a, const py::array& b, const py::object& bias, const py::array& c, bool add,
+            const py::object& row_sums) {
+  if (a.dtype().equal(py::dtype::of<float>())) return run<float>(a, b, bias, c, add, row_sums);
+  if (a.dtype().equal(py::dtype::of<double>())) return run<double>(a, b, bias, c, add, row_sums);
   throw py::type_error("matmul: a must have dtype float32 or float64, got " + std::string(py::str(a.dtype())));
 }
 
 }  // namespace
 
 void bind_matmul(py::module_& module) {
-  module.def("matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("bias"), py::arg("c"),
-             "c (M, N) = a (M, K) b (K, N) + bias (N,) or None. a has any strides, b is contiguous along one axis.");
+  module.def(
+      "matmul", &matmul, py::arg("a"), py::arg("b"), py::arg("bias"), py::arg("c"), py::arg("add") = false,
+      py::arg("row_sums") = py::none(),
+      "c (M, N) = a (M, K) b (K, N) + bias (N,) or None; with add, c += a b. row_sums (M,): the sums of a's rows "
+      "go there, or are added. a has any strides, b is contiguous along one axis.");
 }
 
 }  // namespace fusedrnn::python

@@ -140,6 +140,12 @@ void scale_rows(const SoftmaxTask<T>& task) {
            [&](Team& team, int thread) { kernels().of<T>().scale_rows(task, team, thread); });
 }
 
+template <class T>
+void cross_entropy(const SoftmaxTask<T>& task) {
+  run_team(threads_for(task.rows * task.columns),
+           [&](Team& team, int thread) { kernels().of<T>().cross_entropy(task, team, thread); });
+}
+
 template class PackedLayer<float>;
 template class PackedLayer<double>;
 template void matmul<float>(MatmulTask<float>);
@@ -150,5 +156,7 @@ template void exponentials<float>(const SoftmaxTask<float>&);
 template void exponentials<double>(const SoftmaxTask<double>&);
 template void scale_rows<float>(const SoftmaxTask<float>&);
 template void scale_rows<double>(const SoftmaxTask<double>&);
+template void cross_entropy<float>(const SoftmaxTask<float>&);
+template void cross_entropy<double>(const SoftmaxTask<double>&);
 
 }  // namespace fusedrnn::cpu

@@ -57,5 +57,7 @@ template <class T>
 void exponentials(const SoftmaxTask<T>& task);
 template <class T>
 void scale_rows(const SoftmaxTask<T>& task);
+template <class T>
+void cross_entropy(const SoftmaxTask<T>& task);
 
 }  // namespace fusedrnn::cpu

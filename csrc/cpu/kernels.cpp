@@ -60,7 +60,8 @@ constexpr cpu::TypeKernels<T> type_kernels() {
           &run_matmul<T>,
           &drop<T>,
           &exponentials<T>,
-          &scale_rows<T>};
+          &scale_rows<T>,
+          &cross_entropy<T>};
 #undef FUSEDRNN_CELL_KERNELS
 }
 

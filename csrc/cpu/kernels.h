@@ -29,6 +29,7 @@ struct TypeKernels {
   void (*dropout)(const DropoutTask<T>&, Team&, int thread);
   void (*exponentials)(const SoftmaxTask<T>&, Team&, int thread);
   void (*scale_rows)(const SoftmaxTask<T>&, Team&, int thread);
+  void (*cross_entropy)(const SoftmaxTask<T>&, Team&, int thread);
 };
 
 struct Kernels {

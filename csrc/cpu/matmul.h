@@ -1,6 +1,7 @@
 // A plain matrix product on the same tiles, for the layers around the recurrence:
 //
 //   c[m][n] = sum_k a(m, k) b(k, n)      a(m, k) = a[m * a_row + k * a_column], b likewise
+//   row_sums[m] = sum_k a(m, k)
 //
 // The columns (or, where there are more of them, the rows) are shared out among the threads. Of `b`, kDepth terms of
 // kPanels groups of columns are packed at a time; kRows rows of `a` at a time go through all of them, and are copied
@@ -39,16 +40,17 @@ class Matmul {
     const Range rows = by_rows_ ? part_of(t_.M, thread, team.size()) : Range{0, t_.M};
     const Range own = by_rows_ ? Range{0, groups} : part_of(groups, thread, team.size());
     if (rows.begin == rows.end) return;
-    const int64_t blocks = (own.end - own.begin + kPanels - 1) / kPanels;
+    const int64_t blocks = larger((own.end - own.begin + kPanels - 1) / kPanels, 1);  // one for the sums at least
     for (int64_t k0 = 0; k0 < larger(t_.K, 1); k0 += kDepth)
       for (int64_t block = 0; block < blocks; ++block) {
         const Range part = part_of(own.end - own.begin, static_cast<int>(block), static_cast<int>(blocks));
-        multiply(rows, {own.begin + part.begin, own.begin + part.end}, k0, smaller(kDepth, t_.K - k0), thread);
+        const bool summing = t_.row_sums && block == 0 && (by_rows_ || thread == 0);
+        multiply(rows, {own.begin + part.begin, own.begin + part.end}, k0, smaller(kDepth, t_.K - k0), summing, thread);
       }
   }
 
  private:
-  void multiply(Range rows, Range groups, int64_t k0, int64_t depth, int thread) const {
+  void multiply(Range rows, Range groups, int64_t k0, int64_t depth, bool summing, int thread) const {
     T* pack = pack_ + thread * kPanels * kDepth * W;
     const T** pointers = pointers_ + thread * kRows;
     pack_b(groups, k0, depth, pack);
@@ -58,12 +60,13 @@ class Matmul {
         for (int64_t r = 0; r < count; ++r) pointers[r] = t_.a + (m0 + r) * t_.a_row + k0;
       else
         copy_a(m0, count, k0, depth, copy_ + thread * kRows * kPitch, pointers);
+      if (summing) add_rows(m0, count, k0, depth, pointers);
       product<T, 1>(count, pointers, depth, run_of(t_.N), pack, 0, groups.end - groups.begin, Order::kRising,
                     [&](int64_t r, int64_t u, const T* sums) {
                       const int64_t j = (groups.begin + u) * W, columns = t_.N - j;
                       T* out = t_.c + (m0 + r) * t_.N + j;
                       V sum = V::load(sums);
-                      if (k0 > 0)
+                      if (k0 > 0 || t_.add)
                         sum = sum + load_columns(out, columns);
                       else if (t_.bias)
                         sum = sum + load_columns(t_.bias + j, columns);
@@ -92,6 +95,15 @@ class Matmul {
     if (t_.a_row == 1) return transpose(from, t_.a_column, depth, count, copy, kPitch, depth);
     for (int64_t r = 0; r < count; ++r)
       for (int64_t k = 0; k < depth; ++k) copy[r * kPitch + k] = from[r * t_.a_row + k * t_.a_column];
+  }
+
+  void add_rows(int64_t m0, int64_t count, int64_t k0, int64_t depth, const T* const* pointers) const {
+    for (int64_t r = 0; r < count; ++r) {
+      V lanes(0);
+      for (int64_t k = 0; k < depth; k += W) lanes = lanes + load_columns(pointers[r] + k, depth - k);
+      T* out = t_.row_sums + m0 + r;
+      *out = sum_of_lanes(lanes) + (k0 > 0 || t_.add ? *out : T(0));
+    }
   }
 
   const cpu::MatmulTask<T>& t_;

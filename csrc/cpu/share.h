@@ -40,6 +40,15 @@ FUSEDRNN_INLINE Vec<T> load_columns(const T* p, int64_t live) {
   return live >= Vec<T>::kWidth ? Vec<T>::load(p) : Vec<T>::load_partial(p, live);
 }
 
+template <class T>
+FUSEDRNN_INLINE T sum_of_lanes(Vec<T> value) {
+  T lanes[Vec<T>::kWidth];
+  value.store(lanes);
+  T total(0);
+  for (const T lane : lanes) total += lane;
+  return total;
+}
+
 // A half-open range.
 struct Range {
   int64_t begin, end;

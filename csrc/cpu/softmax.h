@@ -1,5 +1,5 @@
-// The exponentials of a softmax, for the loss: out = exp(x - max) with maximum and sum of each row. Rows are shared out
-// among the threads; a row is read twice from a core's own cache. A NaN in a row makes its sum NaN.
+// The softmax in the loss, with maximum and sum of each row: exponentials exp(x - max), or at once the gradient. Rows
+// are shared out among the threads; a row is read again from a core's own cache. A NaN in a row makes its sum NaN.
 #pragma once
 
 #include "cpu/share.h"
@@ -40,11 +40,9 @@ FUSEDRNN_INLINE T row_exponentials(const T* x, T maximum, int64_t columns, T* ou
     e.store(out + j);
     sum = sum + e;
   }
-  T lanes[W];
-  sum.store(lanes);
-  T total(0);
-  for (int64_t lane = 0; lane < W; ++lane) total += lanes[lane];
+  T total = sum_of_lanes(sum);
   if (j < columns) {
+    T lanes[W];
     exp_or_zero(load_columns(x + j, columns - j) - shift).store(lanes);
     for (int64_t lane = 0; j < columns; ++lane, ++j) total += out[j] = lanes[lane];
   }
@@ -61,17 +59,37 @@ void exponentials(const cpu::SoftmaxTask<T>& task, Team& team, int thread) {
   }
 }
 
+template <class T>
+FUSEDRNN_INLINE void scale_row(const T* x, T factor, int64_t columns, T* out) {
+  for (int64_t j = 0; j < columns; j += Vec<T>::kWidth)
+    store_columns(out + j, columns - j, load_columns(x + j, columns - j) * Vec<T>(factor));
+}
+
 // out = factor of the row times x
 template <class T>
 void scale_rows(const cpu::SoftmaxTask<T>& task, Team& team, int thread) {
-  constexpr int64_t W = Vec<T>::kWidth;
+  const Range rows = part_of(task.rows, thread, team.size());
+  for (int64_t r = rows.begin; r < rows.end; ++r)
+    scale_row(task.x + r * task.columns, task.factors[r], task.columns, task.out + r * task.columns);
+}
+
+// From logits x to their gradient, in place: out = factor of the row times (softmax(x) - [column is the target]). A row
+// of factor 0 is ignored, whatever it holds.
+template <class T>
+void cross_entropy(const cpu::SoftmaxTask<T>& task, Team& team, int thread) {
   const Range rows = part_of(task.rows, thread, team.size());
   for (int64_t r = rows.begin; r < rows.end; ++r) {
-    const T* x = task.x + r * task.columns;
-    T* out = task.out + r * task.columns;
-    const Vec<T> factor(task.factors[r]);
-    for (int64_t j = 0; j < task.columns; j += W)
-      store_columns(out + j, task.columns - j, load_columns(x + j, task.columns - j) * factor);
+    T* row = task.out + r * task.columns;
+    task.chosen[r] = row[task.targets[r]];
+    task.maxima[r] = row_maximum(row, task.columns);
+    task.sums[r] = row_exponentials(row, task.maxima[r], task.columns, row);
+    if (task.factors == nullptr) continue;
+    if (task.factors[r] == T(0)) {
+      for (int64_t j = 0; j < task.columns; ++j) row[j] = T(0);
+      continue;
+    }
+    scale_row(row, task.factors[r] / task.sums[r], task.columns, row);
+    row[task.targets[r]] -= task.factors[r];
   }
 }
 

@@ -59,6 +59,8 @@ struct MatmulTask {
   int64_t b_row, b_column;  // one of them is 1
   const T* bias;            // (N), nullptr: none
   T* c;                     // (M, N), contiguous
+  bool add;                 // to what c and row_sums hold already
+  T* row_sums;              // (M) sums over k of a, nullptr: none
   int threads;
   char* workspace;
 };
@@ -78,11 +80,13 @@ struct DropoutTask {
 template <class T>
 struct SoftmaxTask {
   int64_t rows, columns;
-  const T* x;        // (rows, columns)
-  T* out;            // (rows, columns), may be x
-  T* maxima;         // (rows)
-  T* sums;           // (rows)
-  const T* factors;  // (rows)
+  const T* x;              // (rows, columns)
+  T* out;                  // (rows, columns), may be x
+  T* maxima;               // (rows)
+  T* sums;                 // (rows)
+  const T* factors;        // (rows)
+  const int64_t* targets;  // (rows), columns
+  T* chosen;               // (rows), x of the target
 };
 
 // Cuts a workspace into arrays; with a null base it only counts.

@@ -185,8 +185,7 @@ FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t ru
                                                          k0 > 0, out, ahead);
           if (k0 + run < K) continue;
           for (int r = 0; r < heights.rows(i); ++r)
-            for (int u = 0; u < taken; ++u)
-              epilogue(heights.first(i) + r, g + u, out + (r * taken + u) * G * W);
+            for (int u = 0; u < taken; ++u) epilogue(heights.first(i) + r, g + u, out + (r * taken + u) * G * W);
         }
         k0 += run;
       } while (k0 < K);

@@ -26,6 +26,10 @@ from fusedrnn.functional.conv1d import conv1d_backward, conv1d_forward, conv1d_l
 from fusedrnn.functional.dropout import dropout_backward, dropout_forward
 from fusedrnn.functional.embedding import embedding_backward, embedding_forward
 from fusedrnn.functional.linear import linear_backward, linear_forward
+from fusedrnn.functional.linear_cross_entropy import (
+    linear_cross_entropy_backward,
+    linear_cross_entropy_forward,
+)
 from fusedrnn.functional.log_uniform import log_uniform_expected_counts, log_uniform_sample
 from fusedrnn.functional.mean_squared_error import mean_squared_error_backward, mean_squared_error_forward
 from fusedrnn.functional.nce import nce_backward, nce_forward
@@ -52,6 +56,8 @@ __all__ = [
     "last_pool_backward",
     "last_pool_forward",
     "linear_backward",
+    "linear_cross_entropy_backward",
+    "linear_cross_entropy_forward",
     "linear_forward",
     "log_uniform_expected_counts",
     "log_uniform_sample",

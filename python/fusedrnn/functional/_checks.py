@@ -67,8 +67,13 @@ def as_matrix(value: np.ndarray) -> np.ndarray:
     return dense(value).reshape(math.prod(value.shape[:-1]), value.shape[-1])
 
 
-def product(a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None) -> np.ndarray:
-    """a (M, K) · b (K, N) + bias (N,) by the kernels: the same bits for any number of threads."""
+def product(
+    a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None, *, row_sums: np.ndarray | None = None
+) -> np.ndarray:
+    """a (M, K) · b (K, N) + bias (N,) by the kernels: the same bits for any number of threads.
+
+    The sums of a's rows go to `row_sums` (M,), where it is given.
+    """
     out = np.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
-    _core.matmul(a, b, bias, out)
+    _core.matmul(a, b, bias, out, False, row_sums)
     return out

@@ -16,7 +16,8 @@ from fusedrnn import checks
 from fusedrnn.functional._checks import as_matrix, dense, float_array, product
 
 
-def _check_linear(where: str, x: Any, weight: Any) -> tuple[np.ndarray, np.ndarray]:
+def check_linear(where: str, x: Any, weight: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return `x` (..., K) and `weight` (N, K) after checking that they fit."""
     weight = float_array(where, "weight", weight)
     x = checks.array(where, "x", x, weight.dtype)
     if weight.ndim != 2:
@@ -54,7 +55,7 @@ def linear_forward(
     >>> fr.functional.linear_forward(x, np.array([[1.0, 1.0], [0.0, 3.0]]), np.array([10.0, 20.0]))
     array([[13., 26.]])
     """
-    x, weight = _check_linear(where, x, weight)
+    x, weight = check_linear(where, x, weight)
     if bias is not None:
         checks.shape(where, "bias", checks.array(where, "bias", bias, weight.dtype), "(N,)", weight.shape[:1])
     out = product(as_matrix(x), dense(weight).T, None if bias is None else dense(bias))
@@ -85,10 +86,11 @@ def linear_backward(
     >>> dx.tolist(), dweight.tolist(), dbias.tolist()
     ([[1.0, 31.0]], [[1.0, 2.0], [10.0, 20.0]], [1.0, 10.0])
     """
-    x, weight = _check_linear(where, x, weight)
+    x, weight = check_linear(where, x, weight)
     checks.array(where, "dout", dout, weight.dtype)
     checks.shape(where, "dout", dout, "(..., N)", (*x.shape[:-1], len(weight)))
     need_dx = checks.boolean(where, "need_dx", need_dx)
     drows = as_matrix(dout)
     dx = product(drows, dense(weight)).reshape(x.shape) if need_dx else None
-    return dx, product(drows.T, as_matrix(x)), drows.sum(axis=0)
+    dbias = np.empty(len(weight), dtype=weight.dtype)
+    return dx, product(drows.T, as_matrix(x), row_sums=dbias), dbias

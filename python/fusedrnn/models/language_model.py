@@ -21,10 +21,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fusedrnn import checks
+from fusedrnn import checks, functional
 from fusedrnn.layers import GRU, LSTM, RNN, OneHot
 from fusedrnn.module import Module
-from fusedrnn.nn import Dropout, Embedding, Linear, SoftmaxCrossEntropy
+from fusedrnn.nn import Dropout, Embedding, Linear
 from fusedrnn.random import MAX_SEED, part_seeds
 from fusedrnn.saved import Saved, expect
 
@@ -144,7 +144,6 @@ class LanguageModel(Module):
         self.dtype = self.output.dtype
         self._drop_input = Dropout(self.dropout, seed=seeds[3], site=0)
         self._drop_output = Dropout(self.dropout, seed=seeds[3], site=1)
-        self._loss = SoftmaxCrossEntropy("mean")
 
     def config(self) -> dict[str, Any]:
         """What `from_config` needs to build a model of the same form, ready for JSON.
@@ -222,11 +221,17 @@ class LanguageModel(Module):
         y, state, parts["rnn"] = self.rnn.forward(x, state, **coordinates)
         if dropping:
             y, parts["drop_output"] = self._drop_output.forward(y, **coordinates)
-        logits, parts["output"] = self.output.forward(y)
-        loss, parts["loss"] = self._loss.forward(logits, targets)
-
-        scale = len(ids) if reduction == "sum_over_steps" else 1
-        return float(loss) * scale, state, Saved(self, parts=parts, scale=scale)
+        output = self.output.parameters()
+        loss, parts["output"] = functional.linear_cross_entropy_forward(
+            y,
+            output["weight"],
+            output["bias"],
+            targets,
+            scale=len(ids) if reduction == "sum_over_steps" else 1,
+            training=training,
+            where=where,
+        )
+        return loss, state, Saved(self, parts=parts)
 
     def backward(self, saved: Saved, dloss: float = 1.0, *, retain: bool = False) -> dict[str, np.ndarray]:
         """Gradients of the loss that `forward` returned with `saved`.
@@ -253,18 +258,16 @@ class LanguageModel(Module):
         fields = expect(where, saved).take(where, retain, self)
         parts = fields.parts
 
-        # loss, parts["loss"] = self._loss.forward(logits, targets), times scale
-        dlogits = self._loss.backward(parts["loss"], dloss * fields.scale, retain=retain)
-        # logits, parts["output"] = self.output.forward(y)
+        # loss, parts["output"] = linear_cross_entropy_forward(y, weight, bias, targets)
         dy: Any
-        dy, output_grads = self.output.backward(parts["output"], dlogits, retain=retain)
+        dy, dweight, dbias = functional.linear_cross_entropy_backward(parts["output"], dloss, retain=retain)
         # y, parts["drop_output"] = self._drop_output.forward(y)
         if "drop_output" in parts:
             dy, _ = self._drop_output.backward(parts["drop_output"], dy, retain=retain)
         # y, state, parts["rnn"] = self.rnn.forward(x, state)
         dx: Any
         dx, _, rnn_grads = self.rnn.backward(parts["rnn"], dy, retain=retain)
-        grads = {"rnn": rnn_grads, "output": output_grads}
+        grads = {"rnn": rnn_grads, "output": {"weight": dweight, "bias": dbias}}
         if self.embed_size is not None:
             # x, parts["drop_input"] = self._drop_input.forward(x)
             if "drop_input" in parts:

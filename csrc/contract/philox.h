@@ -22,23 +22,34 @@ template <int Lanes>
 FUSEDRNN_INLINE void mask_words(const MaskCoordinates& at, uint32_t first_block, uint32_t t, uint32_t row,
                                 uint32_t (&words)[4][Lanes]) {
   uint32_t key0 = static_cast<uint32_t>(at.seed), key1 = static_cast<uint32_t>(at.seed >> 32);
+  // Each word in 64 bits, and loops that stay loops: so compilers multiply vectors of them.
+  uint64_t c0[Lanes], c1[Lanes], c2[Lanes], c3[Lanes];
+#pragma GCC unroll 1
   for (int l = 0; l < Lanes; ++l) {
-    words[0][l] = at.site << 24 | (first_block + static_cast<uint32_t>(l));
-    words[1][l] = t;
-    words[2][l] = row;
-    words[3][l] = at.step;
+    c0[l] = at.site << 24 | (first_block + static_cast<uint32_t>(l));
+    c1[l] = t;
+    c2[l] = row;
+    c3[l] = at.step;
   }
   for (int round = 0; round < 10; ++round) {
+#pragma GCC unroll 1
     for (int l = 0; l < Lanes; ++l) {
-      const uint64_t product0 = uint64_t{0xD2511F53} * words[0][l];
-      const uint64_t product1 = uint64_t{0xCD9E8D57} * words[2][l];
-      words[0][l] = static_cast<uint32_t>(product1 >> 32) ^ words[1][l] ^ key0;
-      words[1][l] = static_cast<uint32_t>(product1);
-      words[2][l] = static_cast<uint32_t>(product0 >> 32) ^ words[3][l] ^ key1;
-      words[3][l] = static_cast<uint32_t>(product0);
+      const uint64_t product0 = uint64_t{0xD2511F53} * static_cast<uint32_t>(c0[l]);
+      const uint64_t product1 = uint64_t{0xCD9E8D57} * static_cast<uint32_t>(c2[l]);
+      c0[l] = product1 >> 32 ^ c1[l] ^ key0;
+      c1[l] = static_cast<uint32_t>(product1);
+      c2[l] = product0 >> 32 ^ c3[l] ^ key1;
+      c3[l] = static_cast<uint32_t>(product0);
     }
     key0 += 0x9E3779B9;
     key1 += 0xBB67AE85;
+  }
+#pragma GCC unroll 1
+  for (int l = 0; l < Lanes; ++l) {
+    words[0][l] = static_cast<uint32_t>(c0[l]);
+    words[1][l] = static_cast<uint32_t>(c1[l]);
+    words[2][l] = static_cast<uint32_t>(c2[l]);
+    words[3][l] = static_cast<uint32_t>(c3[l]);
   }
 }
 

@@ -135,7 +135,7 @@ class BackwardPass {
       if (meet) team.barrier();
       for (int64_t i = 0; i < live; ++i) pointers[i] = rows[i].doutput;
       product<T, 1>(live, pointers, sizes_.P, run_, task_.panels.hr, share.units.begin, share.units.end, by_turns(s),
-                    [&](int64_t r, int64_t g, const T* sums) { undo_unit(rows[r], g, V::load(sums)); });
+                    one_by_one([&](int64_t r, int64_t g, const T* sums) { undo_unit(rows[r], g, V::load(sums)); }));
     } else {
       for (int64_t i = 0; i < live; ++i)
         for (int64_t g = share.units.begin; g < share.units.end; ++g)
@@ -145,11 +145,11 @@ class BackwardPass {
     // gh = W_hh h + b_hh
     for (int64_t i = 0; i < live; ++i) pointers[i] = rows[i].dgh;
     product<T, 1>(live, pointers, gates_, run_, task_.panels.hh, share.outputs.begin, share.outputs.end, by_turns(s),
-                  [&](int64_t r, int64_t g, const T* sums) {
+                  one_by_one([&](int64_t r, int64_t g, const T* sums) {
                     T* dh = rows[r].dh + g * W;
                     const V direct = Cell::kReadsOutput ? V::load(dh) : V(0);
                     (rows[r].cut ? V(0) : direct + V::load(sums)).store(dh);
-                  });
+                  }));
   }
 
   StepRow step_row(int64_t s, int64_t m, int64_t chunk_row) const {
@@ -276,12 +276,12 @@ class BackwardPass {
         const int64_t rows = smaller(row_block, rows_out - j0);
         for (int64_t j = 0; j < rows; ++j) pointers[j] = left + (j0 + j) * chunk_rows_;
         product<T, 1>(rows, pointers, count, run_, pack, 0, width, Order::kRising,
-                      [&](int64_t r, int64_t u, const T* sums) {
+                      one_by_one([&](int64_t r, int64_t u, const T* sums) {
                         const int64_t i = (g0 + u) * W;
                         T* at = out + (j0 + r) * columns + i;
                         const V sum = V::load(sums);
                         store_columns(at, columns - i, assign ? sum : load_columns(at, columns - i) + sum);
-                      });
+                      }));
       }
     }
   }
@@ -319,10 +319,10 @@ class BackwardPass {
         target[r] = p_.dx.at(clock_.time(s, m), clock_.row[m]);
       }
     product<T, 1>(part.end - part.begin, pointers + part.begin, gates_, run_, task_.panels.ih, 0,
-                  groups_of<T>(sizes_.I), Order::kRising, [&](int64_t i, int64_t g, const T* sums) {
+                  groups_of<T>(sizes_.I), Order::kRising, one_by_one([&](int64_t i, int64_t g, const T* sums) {
                     T* dx = const_cast<T*>(target[part.begin + i]);
                     store_columns(dx + g * W, sizes_.I - g * W, V::load(sums));
-                  });
+                  }));
   }
 
   // One-hot input: the outer product is a sum into the row of the id, kept as (I, G*H) until the end.

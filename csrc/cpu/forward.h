@@ -105,7 +105,7 @@ class ForwardPass {
     }
     if (p_.ids) return;
     product<T, G>(count, x_rows, sizes_.I, run_, task_.panels.ih, share.units.begin, share.units.end, Order::kRising,
-                  [&](int64_t r, int64_t g, const T* sums) { add_bias(sums, g, gx_rows[r]); });
+                  one_by_one([&](int64_t r, int64_t g, const T* sums) { add_bias(sums, g, gx_rows[r]); }));
   }
 
   void add_bias(const T* sums, int64_t g, T* gx) const {
@@ -129,12 +129,12 @@ class ForwardPass {
       h_rows[i] = rows[i].h;
     }
     product<T, G>(live, h_rows, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end, by_turns(s),
-                  [&](int64_t r, int64_t g, const T* sums) { finish_unit(rows[r], g, sums); });
+                  [&](const Results<T>& results) { finish_units(rows, results); });
     if (task_.panels.hr) {
       if (task_.plan.split == Split::kUnits) team.barrier();
       for (int64_t i = 0; i < live; ++i) h_rows[i] = rows[i].raw;
       product<T, 1>(live, h_rows, sizes_.H, run_, task_.panels.hr, share.outputs.begin, share.outputs.end, by_turns(s),
-                    [&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); });
+                    one_by_one([&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); }));
     }
     if (task_.plan.split == Split::kUnits) team.barrier();
   }
@@ -160,30 +160,52 @@ class ForwardPass {
     return row;
   }
 
-  // The cell for one group of units of one row, right behind the tile that made its recurrent products.
-  FUSEDRNN_INLINE void finish_unit(const StepRow& row, int64_t g, const T* sums) const {
-    const int64_t j = g * W, columns = sizes_.H - j;
-    V gx[G], gh[G], before[S], after[S], saved[K > 0 ? K : 1];
-    for (int q = 0; q < G; ++q) {
-      const int64_t at = (g * G + q) * W;
-      gx[q] = V::load(row.gx + at);
-      gh[q] = V::load(sums + q * W) + V::load(task_.panels.b_hh + at);
+  // The cells of one tile, right behind it: two rows side by side as far as they go.
+  FUSEDRNN_INLINE void finish_units(const StepRow* rows, const Results<T>& results) const {
+    for (int u = 0; u < results.groups; ++u) {
+      int r = 0;
+      if constexpr (W > 1)
+        for (; r + 2 <= results.rows; r += 2) finish<Two<T>, 2>(rows + results.row + r, results, r, u);
+      for (; r < results.rows; ++r) finish<V, 1>(rows + results.row + r, results, r, u);
     }
-    before[0] = Cell::kReadsOutput ? V::load(row.h + j) : V(0);
-    for (int k = 1; k < S; ++k) before[k] = V::load(row.before[k] + j);
+  }
+
+  // The cell for one group of units of N rows; P holds N vectors.
+  template <class P, int N>
+  FUSEDRNN_INLINE void finish(const StepRow* rows, const Results<T>& results, int r, int u) const {
+    const int64_t g = results.group + u, j = g * W, columns = sizes_.H - j;
+    P gx[G], gh[G], before[S], after[S], saved[K > 0 ? K : 1];
+    for (int n = 0; n < N; ++n) {
+      const StepRow& row = rows[n];
+      const T* sums = results.at(r + n, u);
+      for (int q = 0; q < G; ++q) {
+        const int64_t at = (g * G + q) * W;
+        part(gx[q], n) = V::load(row.gx + at);
+        part(gh[q], n) = V::load(sums + q * W) + V::load(task_.panels.b_hh + at);
+      }
+      part(before[0], n) = Cell::kReadsOutput ? V::load(row.h + j) : V(0);
+      for (int k = 1; k < S; ++k) part(before[k], n) = V::load(row.before[k] + j);
+    }
 
     Cell::forward(gx, gh, before, after, saved);
 
-    for (int k = 1; k < S; ++k) {
-      after[k].store(row.after[k] + j);
-      if (row.states) store_columns(row.states + (k - 1) * sizes_.H + j, columns, after[k]);
-      if (row.final[k]) store_columns(row.final[k] + j, columns, after[k]);
+    for (int n = 0; n < N; ++n) {
+      const StepRow& row = rows[n];
+      for (int k = 1; k < S; ++k) {
+        const V value = part(after[k], n);
+        value.store(row.after[k] + j);
+        if (row.states) store_columns(row.states + (k - 1) * sizes_.H + j, columns, value);
+        if (row.final[k]) store_columns(row.final[k] + j, columns, value);
+      }
+      if (row.gates)
+        for (int k = 0; k < K; ++k) store_columns(row.gates + k * sizes_.H + j, columns, part(saved[k], n));
+      if (row.raw == nullptr) {
+        put_output(row, g, part(after[0], n));
+      } else {
+        part(after[0], n).store(row.raw + j);
+        if (row.kept_raw) store_columns(row.kept_raw + j, columns, part(after[0], n));
+      }
     }
-    if (row.gates)
-      for (int k = 0; k < K; ++k) store_columns(row.gates + k * sizes_.H + j, columns, saved[k]);
-    if (row.raw == nullptr) return put_output(row, g, after[0]);
-    after[0].store(row.raw + j);
-    if (row.kept_raw) store_columns(row.kept_raw + j, columns, after[0]);
   }
 
   FUSEDRNN_INLINE void put_output(const StepRow& row, int64_t g, V h) const {

@@ -62,7 +62,7 @@ class Matmul {
         copy_a(m0, count, k0, depth, copy_ + thread * kRows * kPitch, pointers);
       if (summing) add_rows(m0, count, k0, depth, pointers);
       product<T, 1>(count, pointers, depth, run_of(t_.N), pack, 0, groups.end - groups.begin, Order::kRising,
-                    [&](int64_t r, int64_t u, const T* sums) {
+                    one_by_one([&](int64_t r, int64_t u, const T* sums) {
                       const int64_t j = (groups.begin + u) * W, columns = t_.N - j;
                       T* out = t_.c + (m0 + r) * t_.N + j;
                       V sum = V::load(sums);
@@ -71,7 +71,7 @@ class Matmul {
                       else if (t_.bias)
                         sum = sum + load_columns(t_.bias + j, columns);
                       store_columns(out, columns, sum);
-                    });
+                    }));
     }
   }
 

@@ -32,6 +32,7 @@ constexpr int kAccumulators = 24;  // of 32 registers; the rest holds weights an
 
 template <>
 struct Vec<float> {
+  using Element = float;
   static constexpr int kWidth = 16;
   __m512 v;
   FUSEDRNN_INLINE Vec() = default;
@@ -52,8 +53,15 @@ FUSEDRNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { retur
 // NaN in x passes through both.
 FUSEDRNN_INLINE Vec<float> at_most(Vec<float> limit, Vec<float> x) { return _mm512_min_ps(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<float> at_least(Vec<float> limit, Vec<float> x) { return _mm512_max_ps(limit.v, x.v); }
-FUSEDRNN_INLINE Vec<float> round(Vec<float> x) { return _mm512_roundscale_ps(x.v, 8); }
-FUSEDRNN_INLINE Vec<float> power_of_two(Vec<float> n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v); }
+// The last bits of x as an exponent, 0 in the other bits.
+FUSEDRNN_INLINE Vec<float> last_bits_as_exponent(Vec<float> x) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23));
+}
+// 1 / x to the last bit or the one before; x is no denormal number.
+FUSEDRNN_INLINE Vec<float> reciprocal(Vec<float> x) {
+  const __m512 y = _mm512_rcp14_ps(x.v);  // one step of Newton's
+  return _mm512_fmadd_ps(y, _mm512_fnmadd_ps(x.v, y, _mm512_set1_ps(1.0f)), y);
+}
 FUSEDRNN_INLINE Vec<float> zero_unless_positive(Vec<float> d, Vec<float> y) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y.v, _mm512_setzero_ps(), _CMP_NLE_UQ), d.v);
 }
@@ -75,6 +83,7 @@ FUSEDRNN_INLINE Vec<float> interleave_high(Vec<float> a, Vec<float> b) {
 
 template <>
 struct Vec<double> {
+  using Element = double;
   static constexpr int kWidth = 8;
   __m512d v;
   FUSEDRNN_INLINE Vec() = default;
@@ -94,8 +103,10 @@ FUSEDRNN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return _mm
 FUSEDRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a.v, b.v, c.v); }
 FUSEDRNN_INLINE Vec<double> at_most(Vec<double> limit, Vec<double> x) { return _mm512_min_pd(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<double> at_least(Vec<double> limit, Vec<double> x) { return _mm512_max_pd(limit.v, x.v); }
-FUSEDRNN_INLINE Vec<double> round(Vec<double> x) { return _mm512_roundscale_pd(x.v, 8); }
-FUSEDRNN_INLINE Vec<double> power_of_two(Vec<double> n) { return _mm512_scalef_pd(_mm512_set1_pd(1.0), n.v); }
+FUSEDRNN_INLINE Vec<double> last_bits_as_exponent(Vec<double> x) {
+  return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x.v), 52));
+}
+FUSEDRNN_INLINE Vec<double> reciprocal(Vec<double> x) { return Vec<double>(1) / x; }
 FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
   return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(y.v, _mm512_setzero_pd(), _CMP_NLE_UQ), d.v);
 }
@@ -119,6 +130,7 @@ alignas(32) static const int64_t kLanes64[8] = {-1, -1, -1, -1, 0, 0, 0, 0};
 
 template <>
 struct Vec<float> {
+  using Element = float;
   static constexpr int kWidth = 8;
   __m256 v;
   FUSEDRNN_INLINE Vec() = default;
@@ -141,11 +153,10 @@ FUSEDRNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { retur
 // NaN in x passes through both.
 FUSEDRNN_INLINE Vec<float> at_most(Vec<float> limit, Vec<float> x) { return _mm256_min_ps(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<float> at_least(Vec<float> limit, Vec<float> x) { return _mm256_max_ps(limit.v, x.v); }
-FUSEDRNN_INLINE Vec<float> round(Vec<float> x) { return _mm256_round_ps(x.v, 8); }
-FUSEDRNN_INLINE Vec<float> power_of_two(Vec<float> n) {
-  const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+FUSEDRNN_INLINE Vec<float> last_bits_as_exponent(Vec<float> x) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23));
 }
+FUSEDRNN_INLINE Vec<float> reciprocal(Vec<float> x) { return Vec<float>(1) / x; }
 FUSEDRNN_INLINE Vec<float> zero_unless_positive(Vec<float> d, Vec<float> y) {
   return _mm256_and_ps(_mm256_cmp_ps(y.v, _mm256_setzero_ps(), _CMP_NLE_UQ), d.v);
 }
@@ -165,6 +176,7 @@ FUSEDRNN_INLINE Vec<float> interleave_high(Vec<float> a, Vec<float> b) {
 
 template <>
 struct Vec<double> {
+  using Element = double;
   static constexpr int kWidth = 4;
   __m256d v;
   FUSEDRNN_INLINE Vec() = default;
@@ -186,11 +198,10 @@ FUSEDRNN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return _mm
 FUSEDRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a.v, b.v, c.v); }
 FUSEDRNN_INLINE Vec<double> at_most(Vec<double> limit, Vec<double> x) { return _mm256_min_pd(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<double> at_least(Vec<double> limit, Vec<double> x) { return _mm256_max_pd(limit.v, x.v); }
-FUSEDRNN_INLINE Vec<double> round(Vec<double> x) { return _mm256_round_pd(x.v, 8); }
-FUSEDRNN_INLINE Vec<double> power_of_two(Vec<double> n) {
-  const __m256i exponent = _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n.v)), _mm256_set1_epi64x(1023));
-  return _mm256_castsi256_pd(_mm256_slli_epi64(exponent, 52));
+FUSEDRNN_INLINE Vec<double> last_bits_as_exponent(Vec<double> x) {
+  return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.v), 52));
 }
+FUSEDRNN_INLINE Vec<double> reciprocal(Vec<double> x) { return Vec<double>(1) / x; }
 FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
   return _mm256_and_pd(_mm256_cmp_pd(y.v, _mm256_setzero_pd(), _CMP_NLE_UQ), d.v);
 }
@@ -210,6 +221,7 @@ constexpr int kAccumulators = 12;
 
 template <class T>
 struct Vec {
+  using Element = T;
   static constexpr int kWidth = 1;
   T v;
   FUSEDRNN_INLINE Vec() = default;
@@ -231,22 +243,24 @@ template <class T> FUSEDRNN_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { re
 // NaN in x passes through both.
 template <class T> FUSEDRNN_INLINE Vec<T> at_most(Vec<T> limit, Vec<T> x) { return limit.v < x.v ? limit : x; }
 template <class T> FUSEDRNN_INLINE Vec<T> at_least(Vec<T> limit, Vec<T> x) { return limit.v > x.v ? limit : x; }
-template <class T> FUSEDRNN_INLINE Vec<T> round(Vec<T> x) { return Vec<T>(static_cast<T>(::nearbyint(x.v))); }
 template <class T> FUSEDRNN_INLINE Vec<T> zero_unless_positive(Vec<T> d, Vec<T> y) { return y.v <= T(0) ? Vec<T>(0) : d; }
+template <class T> FUSEDRNN_INLINE Vec<T> reciprocal(Vec<T> x) { return Vec<T>(T(1) / x.v); }
 // a where x < limit, else b; also where x is NaN.
 template <class T> FUSEDRNN_INLINE Vec<T> where_less(Vec<T> x, Vec<T> limit, Vec<T> a, Vec<T> b) { return x.v < limit.v ? a : b; }
 // clang-format on
-FUSEDRNN_INLINE Vec<float> power_of_two(Vec<float> n) {
-  const uint32_t bits = static_cast<uint32_t>(static_cast<int32_t>(n.v) + 127) << 23;
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return Vec<float>(value);
+FUSEDRNN_INLINE Vec<float> last_bits_as_exponent(Vec<float> x) {
+  uint32_t bits;
+  std::memcpy(&bits, &x.v, sizeof bits);
+  bits <<= 23;
+  std::memcpy(&x.v, &bits, sizeof bits);
+  return x;
 }
-FUSEDRNN_INLINE Vec<double> power_of_two(Vec<double> n) {
-  const uint64_t bits = static_cast<uint64_t>(static_cast<int64_t>(n.v) + 1023) << 52;
-  double value;
-  std::memcpy(&value, &bits, sizeof value);
-  return Vec<double>(value);
+FUSEDRNN_INLINE Vec<double> last_bits_as_exponent(Vec<double> x) {
+  uint64_t bits;
+  std::memcpy(&bits, &x.v, sizeof bits);
+  bits <<= 52;
+  std::memcpy(&x.v, &bits, sizeof bits);
+  return x;
 }
 
 #endif

@@ -144,8 +144,30 @@ enum class Order { kRising, kFalling };  // in which groups are taken
 // Who goes through the same panels again and again turns around every time: it finds the last ones still near.
 FUSEDRNN_INLINE Order by_turns(int64_t step) { return step % 2 == 0 ? Order::kRising : Order::kFalling; }
 
-// Calls epilogue(r, g, sums) for every row r < M and group g in [g0, g1); sums[q * W + lane] are the G * W results of
-// the pair. a[r] points at the K values of a row; panels start at group 0.
+// What one tile made: the products of `rows` rows from `row` on with `groups` groups from `group` on.
+template <class T>
+struct Results {
+  int64_t row;
+  int rows;
+  int64_t group;
+  int groups;
+  const T* sums;
+  int64_t size;  // G * W, of one row and group
+
+  FUSEDRNN_INLINE const T* at(int r, int u) const { return sums + (r * groups + u) * size; }
+};
+
+// The epilogue of a product that takes them one by one, as body(row, group, sums).
+template <class Body>
+FUSEDRNN_INLINE auto one_by_one(Body body) {
+  return [body](const auto& results) {
+    for (int r = 0; r < results.rows; ++r)
+      for (int u = 0; u < results.groups; ++u) body(results.row + r, results.group + u, results.at(r, u));
+  };
+}
+
+// Calls epilogue(results) for every tile of rows < M and groups in [g0, g1). a[r] points at the K values of a row;
+// panels start at group 0.
 template <class T, int G, class Epilogue>
 FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t run, const T* panels, int64_t g0,
                              int64_t g1, Order order, Epilogue&& epilogue) {
@@ -184,8 +206,7 @@ FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t ru
           (i < heights.tall_tiles ? kernel : kernel_low)(terms, a + heights.first(i), k0, panel + k0 * G * W, pitch,
                                                          k0 > 0, out, ahead);
           if (k0 + run < K) continue;
-          for (int r = 0; r < heights.rows(i); ++r)
-            for (int u = 0; u < taken; ++u) epilogue(heights.first(i) + r, g + u, out + (r * taken + u) * G * W);
+          epilogue(Results<T>{heights.first(i), heights.rows(i), g, static_cast<int>(taken), out, G * W});
         }
         k0 += run;
       } while (k0 < K);

@@ -8,6 +8,7 @@ namespace fusedrnn::python {
 void bind_dropout(pybind11::module_& module);
 void bind_layer(pybind11::module_& module);
 void bind_matmul(pybind11::module_& module);
+void bind_memory(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
 void bind_softmax(pybind11::module_& module);
 

@@ -8,6 +8,7 @@ PYBIND11_MODULE(_core, module) {
   fusedrnn::python::bind_dropout(module);
   fusedrnn::python::bind_layer(module);
   fusedrnn::python::bind_matmul(module);
+  fusedrnn::python::bind_memory(module);
   fusedrnn::python::bind_runtime(module);
   fusedrnn::python::bind_softmax(module);
 }

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # ---- C++: a folder includes itself and the folders listed ------------------------------------------------------------
 
 BELOW = {"csrc/contract": [], "csrc/cells": ["contract"], "csrc/cpu": ["contract", "cells"]}
-SYSTEM_HEADERS = {"immintrin.h", "pthread.h", "sched.h"}
+SYSTEM_HEADERS = {"immintrin.h", "pthread.h", "sched.h", "sys/mman.h"}
 
 
 def code_files(root: Path, *folders: str) -> list[Path]:
@@ -110,6 +110,7 @@ LEVEL = {part: level for level, line in enumerate(LEVELS) for part in line.split
 KNOW_THE_KERNELS = {
     "functional._checks",
     "functional.dropout",
+    "functional.linear_cross_entropy",
     "functional.softmax_cross_entropy",
     "recurrent",
     "threads",

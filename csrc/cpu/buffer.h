@@ -1,25 +1,27 @@
-// Memory aligned for vectors, freed with its owner.
+// Memory for vectors, given back with its owner.
 #pragma once
 
 #include <cstddef>
 #include <memory>
-#include <new>
+
+#include "cpu/memory.h"
 
 namespace fusedrnn::cpu {
 
 class Buffer {
+  struct Give {
+    size_t bytes;
+    void operator()(char* data) const { give_memory(data, bytes); }
+  };
+
  public:
-  Buffer() = default;
+  Buffer() : data_(nullptr, Give{0}) {}
   // Throws std::bad_alloc.
-  explicit Buffer(size_t bytes) : data_(static_cast<char*>(::operator new(bytes, kAlignment))) {}
+  explicit Buffer(size_t bytes) : data_(take_memory(bytes), Give{bytes}) {}
   char* data() const { return data_.get(); }
 
  private:
-  static constexpr std::align_val_t kAlignment{64};
-  struct Free {
-    void operator()(char* data) const { ::operator delete(data, kAlignment); }
-  };
-  std::unique_ptr<char, Free> data_;
+  std::unique_ptr<char, Give> data_;
 };
 
 }  // namespace fusedrnn::cpu

@@ -259,7 +259,7 @@ class Recurrent(Module):
         training = checks.boolean(where, "training", training)
         drop = _Dropout(self.dropout, **coordinates) if training and self.dropout > 0 else None
         kept: list[_Kept] = []
-        inside = np.empty((batch.steps, batch.rows, columns), self.dtype)
+        inside = _core.empty((batch.steps, batch.rows, columns), self.dtype)
         state_after = self._stack(batch, inside, kept, drop)
         y, outside = layout.new_sequence(batch.steps, batch.rows, columns)
         outside[...] = inside  # the kernels read their own again
@@ -310,7 +310,7 @@ class Recurrent(Module):
             kept: _Kept = fields.kept[layer]
             inside: list[np.ndarray | None] = [None] * self._directions
             if kept.x is not None:  # ids have no gradient
-                inside = [np.empty(kept.x.shape, self.dtype) for _ in inside]
+                inside = [_core.empty(kept.x.shape, self.dtype) for _ in inside]
                 if layer == 0:
                     dx, inside[0] = layout.new_sequence(batch.steps, batch.rows, self.input_size)
             for direction, d_input in enumerate(inside):
@@ -332,7 +332,7 @@ class Recurrent(Module):
         x = batch.x
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            out = y if last else np.empty((batch.steps, batch.rows, y.shape[2]), self.dtype)
+            out = y if last else _core.empty((batch.steps, batch.rows, y.shape[2]), self.dtype)
             values: list[Values] = []
             for direction in range(self._directions):
                 at = layer * self._directions + direction
@@ -369,7 +369,7 @@ class Recurrent(Module):
         """Backward of one layer in one direction: fills dx and its part of dstate0, returns its weights' gradients."""
         at = layer * self._directions + direction
         shapes = self._shapes(layer)
-        gradients = {prefix: np.empty(shape, self.dtype) for prefix, shape in shapes.items()}
+        gradients = {prefix: _core.empty(shape, self.dtype) for prefix, shape in shapes.items()}
         self._packed(layer, direction).backward(
             kept.x,
             batch.ids if layer == 0 else None,
@@ -413,7 +413,7 @@ class Recurrent(Module):
 
     def _new_states(self, rows: int) -> tuple[np.ndarray, ...]:
         widths = (self._output_size,) + (self.hidden_size,) * (self._cell.states - 1)
-        return tuple(np.empty((self.num_layers * self._directions, rows, width), self.dtype) for width in widths)
+        return tuple(_core.empty((self.num_layers * self._directions, rows, width), self.dtype) for width in widths)
 
     def _state_at(self, states: tuple[np.ndarray, ...] | None, at: int) -> tuple[np.ndarray | None, ...]:
         return (None,) * self._cell.states if states is None else tuple(part[at] for part in states)
@@ -431,7 +431,7 @@ class Recurrent(Module):
             (steps, rows, cell.states - 1, hidden) if cell.states > 1 else None,
             (steps, rows, hidden) if self.proj_size else None,
         )
-        return tuple(None if shape is None else np.empty(shape, self.dtype) for shape in shapes)
+        return tuple(None if shape is None else _core.empty(shape, self.dtype) for shape in shapes)
 
     def explain(self, x_shape: tuple[int, ...], *, training: bool = False) -> str:
         """Say what would run for an x of this shape: backend, instruction set, kernel, plan, copies.

@@ -74,6 +74,6 @@ def product(
 
     The sums of a's rows go to `row_sums` (M,), where it is given.
     """
-    out = np.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
+    out = _core.empty((a.shape[0], b.shape[1]), a.dtype)
     _core.matmul(a, b, bias, out, False, row_sums)
     return out

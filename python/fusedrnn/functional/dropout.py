@@ -83,6 +83,6 @@ def _drop(where: str, name: str, value: np.ndarray, p: float, coordinates: dict[
     random.check_coordinates(where, value.shape, **coordinates)
     if p == 1:
         return np.zeros(value.shape, dtype=value.dtype)
-    out = np.empty(value.shape, dtype=value.dtype)
+    out = _core.empty(value.shape, value.dtype)
     _core.dropout(dense(value), out, p, **coordinates)
     return out

@@ -165,7 +165,7 @@ class _Rows(NamedTuple):
         maxima, sums, chosen = (np.empty(count, dtype) for _ in range(3))
         grads = None if factors is None else self._empty_gradients()
         parts = min(count, math.ceil(count * len(self.weight) * dtype.itemsize / _LOGITS))
-        scratch = np.empty((math.ceil(count / max(parts, 1)), len(self.weight)), dtype)
+        scratch = _core.empty((math.ceil(count / max(parts, 1)), len(self.weight)), dtype)
         for part in range(parts):
             rows = slice(count * part // parts, count * (part + 1) // parts)
             x, logits = self.x[rows], scratch[: rows.stop - rows.start]
@@ -180,5 +180,9 @@ class _Rows(NamedTuple):
 
     def _empty_gradients(self) -> Gradients:
         """For the first rows to fill; zeros where there is no row."""
-        make = np.empty_like if len(self.x) else np.zeros_like
-        return Gradients(make(self.x), make(self.weight), None if self.bias is None else make(self.bias))
+        arrays = (self.x, self.weight) if self.bias is None else (self.x, self.weight, self.bias)
+        dx, dweight, *dbias = (_core.empty(array.shape, array.dtype) for array in arrays)
+        if not len(self.x):
+            for gradient in (dx, dweight, *dbias):
+                gradient[...] = 0
+        return Gradients(dx, dweight, dbias[0] if dbias else None)

@@ -80,7 +80,7 @@ def _exponentials(logits: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np
     Dividing by the sums waits for backward, where it is part of a product that is made anyway.
     """
     x = as_matrix(logits)
-    exponentials = np.empty_like(x)
+    exponentials = _core.empty(x.shape, x.dtype)
     maxima, sums = np.empty(len(x), dtype=x.dtype), np.empty(len(x), dtype=x.dtype)
     _core.exponentials(x, exponentials, maxima, sums)
     wide_sums = sums.astype(np.float64)

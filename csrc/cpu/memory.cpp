@@ -1,0 +1,125 @@
+#include "cpu/memory.h"
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <new>
+#include <vector>
+
+#if defined(__linux__)
+#include <pthread.h>
+#include <sys/mman.h>
+#endif
+
+namespace fusedrnn::cpu {
+namespace {
+
+constexpr std::align_val_t kAlignment{64};
+constexpr size_t kSmall = 64 << 10;     // the system's allocator is good at these
+constexpr size_t kMostKept = 256 << 20;  // unused bytes that wait for the next request
+constexpr size_t kHuge = 4 << 20;        // worth pages of 2 MB
+
+// Sizes of one class differ by less than an eighth, and a block of a class serves all of them.
+size_t class_of(size_t bytes) {
+  size_t step = 1;
+  while (bytes / step >= 16) step *= 2;
+  return (bytes + step - 1) / step * step;
+}
+
+char* ask_system(size_t bytes) {
+  char* at = static_cast<char*>(::operator new(bytes, kAlignment));
+#if defined(__linux__)
+  if (bytes >= kHuge) {
+    const uintptr_t page = 4096, begin = (reinterpret_cast<uintptr_t>(at) + page - 1) / page * page;
+    // Only advice: where it is not taken, pages are small.
+    madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(at) + bytes - begin, MADV_HUGEPAGE);
+  }
+#endif
+  return at;
+}
+
+class Store {
+ public:
+  char* take(size_t size) {
+    {
+      const std::lock_guard<std::mutex> locked(mutex_);
+      const auto found = free_.find(size);
+      if (found != free_.end() && !found->second.empty()) {
+        char* at = found->second.back();
+        found->second.pop_back();
+        kept_ -= size;
+        return at;
+      }
+    }
+    try {
+      return ask_system(size);
+    } catch (const std::bad_alloc&) {
+      release();
+      return ask_system(size);
+    }
+  }
+
+  void give(char* at, size_t size) noexcept {
+    {
+      const std::lock_guard<std::mutex> locked(mutex_);
+      if (kept_ + size <= kMostKept) {
+        try {
+          free_[size].push_back(at);
+          kept_ += size;
+          return;
+        } catch (const std::bad_alloc&) {  // no room to note it down: the system has it back
+        }
+      }
+    }
+    ::operator delete(at, kAlignment);
+  }
+
+  std::mutex& mutex() { return mutex_; }
+
+ private:
+  void release() {
+    const std::lock_guard<std::mutex> locked(mutex_);
+    for (auto& [size, blocks] : free_)
+      for (char* at : blocks) ::operator delete(at, kAlignment);
+    free_.clear();
+    kept_ = 0;
+  }
+
+  std::mutex mutex_;
+  std::map<size_t, std::vector<char*>> free_;
+  size_t kept_ = 0;
+};
+
+// Never destroyed, for arrays may outlive everything else.
+Store& store() {
+  static Store& only = *new Store;
+#if defined(__linux__)
+  // A child of fork has no other thread that could unlock it.
+  static const int registered = pthread_atfork([] { store().mutex().lock(); }, [] { store().mutex().unlock(); },
+                                               [] { store().mutex().unlock(); });
+  (void)registered;
+#endif
+  return only;
+}
+
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kReuse = false;  // so that a use after free is seen
+#else
+constexpr bool kReuse = true;
+#endif
+
+bool reused(size_t bytes) { return kReuse && bytes >= kSmall && bytes <= kMostKept; }
+
+}  // namespace
+
+char* take_memory(size_t bytes) {
+  if (!reused(bytes)) return ask_system(bytes);
+  return store().take(class_of(bytes));
+}
+
+void give_memory(char* at, size_t bytes) noexcept {
+  if (!reused(bytes)) return ::operator delete(at, kAlignment);
+  store().give(at, class_of(bytes));
+}
+
+}  // namespace fusedrnn::cpu

@@ -1,0 +1,37 @@
+// Arrays in memory that is used again, for results and for what a forward pass keeps.
+#include <pybind11/stl.h>
+
+#include <memory>
+
+#include "bindings.h"
+#include "contract/checked.h"
+#include "cpu/buffer.h"
+#include "intake.h"
+
+namespace fusedrnn::python {
+namespace {
+
+py::array empty(const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
+  int64_t bytes = dtype.itemsize();
+  for (const py::ssize_t axis : shape) {
+    if (axis < 0) throw py::value_error("empty: shape must have no negative axis, got " + text_of(shape));
+    bytes = checked_product({bytes, axis});
+  }
+  if (dtype.attr("hasobject").cast<bool>()) throw py::type_error("empty: dtype must be one of numbers");
+  constexpr int64_t kSmall = 16 << 10;  // not worth an owner of its own
+  if (bytes < kSmall) return py::array(dtype, shape);
+  auto buffer = std::make_unique<cpu::Buffer>(static_cast<size_t>(bytes));
+  char* const data = buffer->data();
+  const py::capsule owner(buffer.get(), [](void* held) { delete static_cast<cpu::Buffer*>(held); });
+  buffer.release();
+  return py::array(dtype, shape, data, owner);
+}
+
+}  // namespace
+
+void bind_memory(py::module_& module) {
+  module.def("empty", &empty, py::arg("shape"), py::arg("dtype"),
+             "An array of any content, C-contiguous and aligned to 64 bytes, in memory that is used again.");
+}
+
+}  // namespace fusedrnn::python

@@ -1,0 +1,114 @@
+"""Arrays of the package lie in memory that is used again, and never in memory that somebody still holds."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fusedrnn import _core
+
+FLOAT = np.dtype("float32")
+MEGABYTE = (1 << 18,)
+
+
+def address(array):
+    return array.ctypes.data
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (3, 0, 2), (1,), (7, 5), (200, 333), MEGABYTE, (5 << 18,)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
+def test_an_array_is_like_any_other(shape, dtype):
+    array = _core.empty(shape, np.dtype(dtype))
+    assert array.shape == shape
+    assert array.dtype == dtype
+    assert array.flags.c_contiguous
+    assert array.flags.writeable
+    array[...] = 3
+    assert (array.copy() == 3).all()
+    if array.nbytes >= 1 << 14:
+        assert address(array) % 64 == 0
+
+
+def test_freed_memory_is_used_again_and_only_then():
+    first = _core.empty(MEGABYTE, FLOAT)
+    second = _core.empty(MEGABYTE, FLOAT)
+    assert not np.shares_memory(first, second)
+    at = address(first)
+    view = first[10:]
+    del first
+    assert address(_core.empty(MEGABYTE, FLOAT)) != at  # the view still holds it
+    del view
+    gc.collect()
+    seen = [_core.empty(MEGABYTE, FLOAT) for _ in range(3)]
+    assert at in {address(array) for array in seen}
+
+
+def resident():
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's account of memory")
+def test_what_is_too_large_to_keep_goes_back_to_the_system():
+    before = resident()
+    arrays = [_core.empty((80 << 18,), FLOAT) for _ in range(5)]
+    for array in arrays:
+        array[...] = 1
+    assert resident() - before > 350 << 20
+    del array, arrays
+    assert resident() - before < 300 << 20
+
+
+def test_many_threads_never_get_the_same_block():
+    failures = []
+
+    def work(number):
+        generator = np.random.default_rng(number)
+        for _ in range(200):
+            array = _core.empty((int(generator.integers(1 << 14, 1 << 18)),), FLOAT)
+            array[...] = number
+            if not (array == number).all():
+                failures.append(number)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
+
+
+def _child(queue):
+    queue.put(float(_core.empty(MEGABYTE, FLOAT).fill(2) or 2))
+
+
+def test_a_child_of_fork_has_memory_of_its_own():
+    kept = _core.empty(MEGABYTE, FLOAT)
+    kept[...] = 1
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_child, args=(queue,))
+    child.start()
+    assert queue.get(timeout=30) == 2
+    child.join(30)
+    assert child.exitcode == 0
+    assert (kept == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "error", "message"),
+    [
+        ((-1,), "float32", ValueError, r"empty: shape must have no negative axis, got \(-1,\)"),
+        ((1 << 40, 1 << 40), "float32", OverflowError, "more than 2"),
+        ((1 << 50,), "float32", MemoryError, None),
+        ((3,), "object", TypeError, "empty: dtype must be one of numbers"),
+    ],
+)
+def test_bad_requests_are_errors(shape, dtype, error, message):
+    with pytest.raises(error, match=message):
+        _core.empty(shape, np.dtype(dtype))

@@ -6,7 +6,7 @@ figures stand in one table: by seed, their median, what they have to be, and the
 names them; without it, or where one is missing, those systems are left out and named below the table.
 
 Classifiers of real sentences are compared with their twins in PyTorch, which train on the same rows in the same order
-from the same weights: means over the seeds, within one point.
+from the same weights: means over the seeds, at most one point below.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def lines_of(entry: Entry, data: Path | None, seeds: int) -> tuple[list[list[str
     lines, good = [], True
     for figure in entry.figures:
         if entry.twin:
-            figure = _around(figure.name, statistics.fmean(accuracies), POINT)
+            figure = Figure(figure.name, low=statistics.fmean(accuracies) - POINT)
         values = [figure.of(record) for record in records]
         middle = (statistics.fmean if entry.twin else statistics.median)(values)
         good &= figure.fits(middle)
@@ -284,7 +284,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(align([head, *table], left=3))
     print(f"\nSeconds are the median of a run; all of it took {time.perf_counter() - start:.0f} s.")
     if any(entry.twin and entry.name not in left_out for entry in chosen):
-        print("Where the target is the mean of the twin's accuracy, give or take a point, the median is a mean too.")
+        print("Where the target is the mean of the twin's accuracy less a point, the median is a mean too.")
     for name, why in left_out.items():
         print(f"{name}: not run: {why}")
     return 0 if good else 1

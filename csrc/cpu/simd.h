@@ -52,6 +52,7 @@ FUSEDRNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { retur
 // NaN in x passes through both.
 FUSEDRNN_INLINE Vec<float> at_most(Vec<float> limit, Vec<float> x) { return _mm512_min_ps(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<float> at_least(Vec<float> limit, Vec<float> x) { return _mm512_max_ps(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<float> sqrt(Vec<float> x) { return _mm512_sqrt_ps(x.v); }
 FUSEDRNN_INLINE Vec<float> round(Vec<float> x) { return _mm512_roundscale_ps(x.v, 8); }
 FUSEDRNN_INLINE Vec<float> power_of_two(Vec<float> n) { return _mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v); }
 FUSEDRNN_INLINE Vec<float> zero_unless_positive(Vec<float> d, Vec<float> y) {
@@ -94,6 +95,10 @@ FUSEDRNN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return _mm
 FUSEDRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a.v, b.v, c.v); }
 FUSEDRNN_INLINE Vec<double> at_most(Vec<double> limit, Vec<double> x) { return _mm512_min_pd(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<double> at_least(Vec<double> limit, Vec<double> x) { return _mm512_max_pd(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<double> sqrt(Vec<double> x) { return _mm512_sqrt_pd(x.v); }
+// kWidth numbers, widened if they are float.
+FUSEDRNN_INLINE Vec<double> load_wide(const double* p) { return Vec<double>::load(p); }
+FUSEDRNN_INLINE Vec<double> load_wide(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 FUSEDRNN_INLINE Vec<double> round(Vec<double> x) { return _mm512_roundscale_pd(x.v, 8); }
 FUSEDRNN_INLINE Vec<double> power_of_two(Vec<double> n) { return _mm512_scalef_pd(_mm512_set1_pd(1.0), n.v); }
 FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
@@ -141,6 +146,7 @@ FUSEDRNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { retur
 // NaN in x passes through both.
 FUSEDRNN_INLINE Vec<float> at_most(Vec<float> limit, Vec<float> x) { return _mm256_min_ps(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<float> at_least(Vec<float> limit, Vec<float> x) { return _mm256_max_ps(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<float> sqrt(Vec<float> x) { return _mm256_sqrt_ps(x.v); }
 FUSEDRNN_INLINE Vec<float> round(Vec<float> x) { return _mm256_round_ps(x.v, 8); }
 FUSEDRNN_INLINE Vec<float> power_of_two(Vec<float> n) {
   const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
@@ -186,6 +192,10 @@ FUSEDRNN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return _mm
 FUSEDRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a.v, b.v, c.v); }
 FUSEDRNN_INLINE Vec<double> at_most(Vec<double> limit, Vec<double> x) { return _mm256_min_pd(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<double> at_least(Vec<double> limit, Vec<double> x) { return _mm256_max_pd(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<double> sqrt(Vec<double> x) { return _mm256_sqrt_pd(x.v); }
+// kWidth numbers, widened if they are float.
+FUSEDRNN_INLINE Vec<double> load_wide(const double* p) { return Vec<double>::load(p); }
+FUSEDRNN_INLINE Vec<double> load_wide(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 FUSEDRNN_INLINE Vec<double> round(Vec<double> x) { return _mm256_round_pd(x.v, 8); }
 FUSEDRNN_INLINE Vec<double> power_of_two(Vec<double> n) {
   const __m256i exponent = _mm256_add_epi64(_mm256_cvtepi32_epi64(_mm256_cvtpd_epi32(n.v)), _mm256_set1_epi64x(1023));
@@ -231,6 +241,9 @@ template <class T> FUSEDRNN_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { re
 // NaN in x passes through both.
 template <class T> FUSEDRNN_INLINE Vec<T> at_most(Vec<T> limit, Vec<T> x) { return limit.v < x.v ? limit : x; }
 template <class T> FUSEDRNN_INLINE Vec<T> at_least(Vec<T> limit, Vec<T> x) { return limit.v > x.v ? limit : x; }
+template <class T> FUSEDRNN_INLINE Vec<T> sqrt(Vec<T> x) { return Vec<T>(std::sqrt(x.v)); }
+// One number, widened if it is float.
+template <class T> FUSEDRNN_INLINE Vec<double> load_wide(const T* p) { return Vec<double>(static_cast<double>(*p)); }
 template <class T> FUSEDRNN_INLINE Vec<T> round(Vec<T> x) { return Vec<T>(static_cast<T>(::nearbyint(x.v))); }
 template <class T> FUSEDRNN_INLINE Vec<T> zero_unless_positive(Vec<T> d, Vec<T> y) { return y.v <= T(0) ? Vec<T>(0) : d; }
 // a where x < limit, else b; also where x is NaN.

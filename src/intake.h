@@ -91,4 +91,17 @@ E* present(E* data, const char* function, const char* name) {
   return data;
 }
 
+// The shape of an array, for arguments of which any shape will do and for those that have to share it.
+inline std::vector<py::ssize_t> shape_of(const py::handle& value) {
+  if (!py::isinstance<py::array>(value)) return {};
+  const auto array = py::reinterpret_borrow<py::array>(value);
+  return {array.shape(), array.shape() + array.ndim()};
+}
+
+inline int64_t size_of(const std::vector<py::ssize_t>& shape) {
+  int64_t size = 1;
+  for (const py::ssize_t axis : shape) size *= axis;
+  return size;
+}
+
 }  // namespace fusedrnn::python

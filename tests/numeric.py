@@ -39,7 +39,7 @@ def assert_close(got: Any, expected: Any, dtype: str) -> None:
 def strided(value: np.ndarray) -> np.ndarray:
     """The same values, every axis with a step of -2 in memory."""
     wide = np.zeros([2 * size for size in value.shape], value.dtype)
-    view = wide[tuple(slice(None, None, -2) for _ in value.shape)]
+    view = wide[(..., *(slice(None, None, -2) for _ in value.shape))]
     view[...] = value
     return view
 
@@ -49,5 +49,5 @@ def unaligned(value: np.ndarray) -> np.ndarray:
     raw = np.zeros(value.nbytes + 1, np.uint8)
     view = raw[1:].view(value.dtype).reshape(value.shape)
     view[...] = value
-    assert not view.flags.aligned
+    assert not (view.size and view.flags.aligned)
     return view

@@ -17,7 +17,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # ---- C++: a folder includes itself and the folders listed ------------------------------------------------------------
 
-BELOW = {"csrc/contract": [], "csrc/cells": ["contract"], "csrc/cpu": ["contract", "cells"]}
+BELOW = {
+    "csrc/contract": [],
+    "csrc/cells": ["contract"],
+    "csrc/optimisers": ["contract"],
+    "csrc/cpu": ["contract", "cells", "optimisers"],
+}
+KERNEL_SOURCES = {"kernels.cpp", "optimiser_kernels.cpp"}
 SYSTEM_HEADERS = {"immintrin.h", "pthread.h", "sched.h", "sys/mman.h"}
 
 
@@ -73,10 +79,10 @@ def src_binds_the_contract_and_the_backend(root: Path) -> Iterator[str]:
                 yield f"{path.relative_to(root)} -> {name}"
 
 
-def only_kernels_cpp_reaches_the_vectors(root: Path) -> Iterator[str]:
+def only_kernels_reach_the_vectors(root: Path) -> Iterator[str]:
     """The other files are compiled once, for any processor."""
     for source in code_files(root, "csrc", "src"):
-        if source.suffix != ".cpp" or source.name == "kernels.cpp":
+        if source.suffix != ".cpp" or source.name in KERNEL_SOURCES:
             continue
         seen, ahead = set(), [source]
         while ahead:
@@ -110,8 +116,10 @@ LEVEL = {part: level for level, line in enumerate(LEVELS) for part in line.split
 KNOW_THE_KERNELS = {
     "functional._checks",
     "functional.dropout",
+    "functional.embedding",
     "functional.linear_cross_entropy",
     "functional.softmax_cross_entropy",
+    "optim.kernels",
     "recurrent",
     "threads",
     "cli",
@@ -209,7 +217,7 @@ RULES: list[Callable[[Path], Iterator[str]]] = [
     csrc_needs_the_standard_library_alone,
     cells_compute_with_the_value_type_alone,
     src_binds_the_contract_and_the_backend,
-    only_kernels_cpp_reaches_the_vectors,
+    only_kernels_reach_the_vectors,
     parts_import_what_lies_below,
     the_oracle_imports_nothing_that_it_checks,
     few_modules_know_the_kernels,
@@ -237,7 +245,7 @@ ARROWS_BACK = [
     (cells_compute_with_the_value_type_alone, "csrc/cells/rnn.h", "#include <cmath>", "<cmath>"),
     (cells_compute_with_the_value_type_alone, "csrc/cells/lstm.h", "double f(int);", "double"),
     (src_binds_the_contract_and_the_backend, "src/layer.cpp", "#include <Eigen/Dense>", "<Eigen/Dense>"),
-    (only_kernels_cpp_reaches_the_vectors, "csrc/cpu/pool.cpp", '#include "cpu/share.h"', "csrc/cpu/simd.h"),
+    (only_kernels_reach_the_vectors, "csrc/cpu/pool.cpp", '#include "cpu/share.h"', "csrc/cpu/simd.h"),
     (parts_import_what_lies_below, "layers.py", "from fusedrnn import train", "fusedrnn.train"),
     (parts_import_what_lies_below, "optim/adam.py", "from ..examples.demo import x", "fusedrnn.examples.demo"),
     (parts_import_what_lies_below, "data/text.py", "def f():\n    import fusedrnn.nn", "fusedrnn.nn"),

@@ -13,19 +13,18 @@ import pytest
 
 from fusedrnn import nn, optim
 from fusedrnn.module import Module
-from fusedrnn.optim import base
 
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 1e-6, "float64": 1e-13}
 
 
 class Net(Module):
-    """Two layers, one of them with parameters larger than a block of an update."""
+    """Two layers, one of them with enough parameters for several threads."""
 
     def __init__(self, dtype: str = "float32", seed: int = 1) -> None:
         super().__init__()
         self.first = nn.Linear(7, 5, seed=seed, dtype=dtype)
-        self.out = nn.Linear(base._BLOCK // 8 + 1, 9, bias=False, seed=seed + 1, dtype=dtype)
+        self.out = nn.Linear(2**12 + 1, 9, bias=False, seed=seed + 1, dtype=dtype)
 
 
 NAMES = ["first.weight", "first.bias", "out.weight"]
@@ -813,3 +812,28 @@ def test_a_module_whose_arrays_are_not_contiguous_is_refused() -> None:
 
     with pytest.raises(ValueError, match="SGD: parameters must be C-contiguous, got weight with strides"):
         optim.SGD(Turned(), 0.1)
+
+
+def test_parameters_that_are_no_floats_must_be_frozen() -> None:
+    class Counted(Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self._add_parameter("weight", np.ones(2))
+            self._add_parameter("count", np.ones(2, "int64"))
+
+    with pytest.raises(
+        TypeError, match="SGD: parameter count must be a numpy array of float32 or float64, got a int64"
+    ):
+        optim.SGD(Counted(), 0.1)
+    module = Counted()
+    optim.SGD(module, 0.5, groups=[optim.Group("count", frozen=True)]).step({"weight": np.ones(2)})
+    assert module.parameters()["weight"].tolist() == [0.5, 0.5]
+
+
+def test_the_first_fault_that_clipping_finds_is_named() -> None:
+    fixed = np.ones(2)
+    fixed.flags.writeable = False
+    for names, message in (("ab", r"grads\['a'\] must be finite"), ("ba", r"grads\['b'\] must be writable")):
+        grads = {"a": np.array([1.0, math.nan]), "b": fixed}
+        with pytest.raises(ValueError, match=message):
+            optim.clip_by_global_norm({name: grads[name] for name in names}, 1.0)

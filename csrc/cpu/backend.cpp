@@ -16,9 +16,6 @@ int64_t round_up(int64_t columns) {
   return (columns + width - 1) / width * width;
 }
 
-// For work that passes over values once: fewer are not worth waking anybody.
-int threads_for(int64_t values) { return values < (1 << 15) ? 1 : num_threads(); }
-
 }  // namespace
 
 template <class T>
@@ -146,6 +143,12 @@ void cross_entropy(const SoftmaxTask<T>& task) {
            [&](Team& team, int thread) { kernels().of<T>().cross_entropy(task, team, thread); });
 }
 
+template <class T>
+void scatter_add(const ScatterTask<T>& task) {
+  run_team(threads_for((task.rows + task.table_rows) * task.columns),
+           [&](Team& team, int thread) { kernels().of<T>().scatter_add(task, team, thread); });
+}
+
 template class PackedLayer<float>;
 template class PackedLayer<double>;
 template void matmul<float>(MatmulTask<float>);
@@ -158,5 +161,7 @@ template void scale_rows<float>(const SoftmaxTask<float>&);
 template void scale_rows<double>(const SoftmaxTask<double>&);
 template void cross_entropy<float>(const SoftmaxTask<float>&);
 template void cross_entropy<double>(const SoftmaxTask<double>&);
+template void scatter_add<float>(const ScatterTask<float>&);
+template void scatter_add<double>(const ScatterTask<double>&);
 
 }  // namespace fusedrnn::cpu

@@ -60,4 +60,27 @@ void scale_rows(const SoftmaxTask<T>& task);
 template <class T>
 void cross_entropy(const SoftmaxTask<T>& task);
 
+// Rows of a table's gradient; see ScatterTask.
+template <class T>
+void scatter_add(const ScatterTask<T>& task);
+
+// A list of vectors is made of these. Vectors may share memory: they then take effect one after the other.
+template <class T>
+struct Vector {
+  T* data;
+  int64_t size;
+};
+
+// One step of an optimiser, kOptimisers[optimiser], for parameters of the given sizes (count).
+template <class T>
+void update(int optimiser, const double* numbers, const UpdateItem<T>* items, const int64_t* sizes, int64_t count);
+
+// Every vector times a factor, in place.
+template <class T>
+void scale(const Vector<T>* vectors, int64_t count, T factor);
+
+// sums[k] = the squares of vector k, summed in float64: by blocks, and the blocks in rising order.
+template <class T>
+void sums_of_squares(const Vector<const T>* vectors, int64_t count, double* sums);
+
 }  // namespace fusedrnn::cpu

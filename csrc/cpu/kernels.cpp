@@ -5,7 +5,9 @@
 #include "cpu/dropout.h"
 #include "cpu/forward.h"
 #include "cpu/matmul.h"
+#include "cpu/optimiser_kernels.h"
 #include "cpu/pack.h"
+#include "cpu/scatter.h"
 #include "cpu/softmax.h"
 
 namespace fusedrnn::FUSEDRNN_ISA {
@@ -52,6 +54,7 @@ void run_matmul(const cpu::MatmulTask<T>& task, Team& team, int thread) {
 template <class T>
 constexpr cpu::TypeKernels<T> type_kernels() {
 #define FUSEDRNN_CELL_KERNELS(name, Cell) cell_kernels<Cell, T>(),
+#define FUSEDRNN_UPDATE_KERNEL(name, Rule) &update<Rule, T>,
   return {Vec<T>::kWidth,
           {FUSEDRNN_CELLS(FUSEDRNN_CELL_KERNELS)},
           &pack_rows_part<T>,
@@ -61,7 +64,12 @@ constexpr cpu::TypeKernels<T> type_kernels() {
           &drop<T>,
           &exponentials<T>,
           &scale_rows<T>,
-          &cross_entropy<T>};
+          &cross_entropy<T>,
+          &scatter_add<T>,
+          {FUSEDRNN_OPTIMISERS(FUSEDRNN_UPDATE_KERNEL)},
+          &scale<T>,
+          &sum_squares<T>};
+#undef FUSEDRNN_UPDATE_KERNEL
 #undef FUSEDRNN_CELL_KERNELS
 }
 

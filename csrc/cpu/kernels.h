@@ -30,6 +30,10 @@ struct TypeKernels {
   void (*exponentials)(const SoftmaxTask<T>&, Team&, int thread);
   void (*scale_rows)(const SoftmaxTask<T>&, Team&, int thread);
   void (*cross_entropy)(const SoftmaxTask<T>&, Team&, int thread);
+  void (*scatter_add)(const ScatterTask<T>&, Team&, int thread);
+  void (*updates[kOptimiserCount])(const UpdateTask<T>&, Team&, int thread);
+  void (*scale)(const ScaleTask<T>&, Team&, int thread);
+  void (*sum_squares)(const SquaresTask<T>&, Team&, int thread);
 };
 
 struct Kernels {

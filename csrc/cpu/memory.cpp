@@ -15,7 +15,7 @@ namespace fusedrnn::cpu {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
-constexpr size_t kSmall = 64 << 10;     // the system's allocator is good at these
+constexpr size_t kSmall = 64 << 10;      // the system's allocator is good at these
 constexpr size_t kMostKept = 256 << 20;  // unused bytes that wait for the next request
 constexpr size_t kHuge = 4 << 20;        // worth pages of 2 MB
 

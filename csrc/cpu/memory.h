@@ -1,9 +1,9 @@
 // Memory that comes back warm.
 //
 // Results, saved values and workspaces of a training step are megabytes that are freed and asked for again, step after
-// step. The system would take them back each time, and hand them out again as pages that it has to find and clear at the
-// first touch, which costs as much as computing what is written there. So freed blocks are kept for the next request of
-// their size.
+// step. The system would take them back each time, and hand them out again as pages that it has to find and clear at
+// the first touch, which costs as much as computing what is written there. So freed blocks are kept for the next
+// request of their size.
 #pragma once
 
 #include <cstddef>

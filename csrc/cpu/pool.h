@@ -42,4 +42,7 @@ void run_team(int threads, Function&& function) {
 int num_threads();
 void set_num_threads(int threads);  // threads >= 1
 
+// For work that passes over values once: fewer are not worth waking anybody.
+FUSEDRNN_INLINE int threads_for(int64_t values) { return values < (1 << 15) ? 1 : num_threads(); }
+
 }  // namespace fusedrnn::cpu

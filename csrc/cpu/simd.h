@@ -53,6 +53,7 @@ FUSEDRNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { retur
 // NaN in x passes through both.
 FUSEDRNN_INLINE Vec<float> at_most(Vec<float> limit, Vec<float> x) { return _mm512_min_ps(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<float> at_least(Vec<float> limit, Vec<float> x) { return _mm512_max_ps(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<float> sqrt(Vec<float> x) { return _mm512_sqrt_ps(x.v); }
 // The last bits of x as an exponent, 0 in the other bits.
 FUSEDRNN_INLINE Vec<float> last_bits_as_exponent(Vec<float> x) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23));
@@ -103,6 +104,10 @@ FUSEDRNN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return _mm
 FUSEDRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm512_fmadd_pd(a.v, b.v, c.v); }
 FUSEDRNN_INLINE Vec<double> at_most(Vec<double> limit, Vec<double> x) { return _mm512_min_pd(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<double> at_least(Vec<double> limit, Vec<double> x) { return _mm512_max_pd(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<double> sqrt(Vec<double> x) { return _mm512_sqrt_pd(x.v); }
+// kWidth numbers, widened if they are float.
+FUSEDRNN_INLINE Vec<double> load_wide(const double* p) { return Vec<double>::load(p); }
+FUSEDRNN_INLINE Vec<double> load_wide(const float* p) { return _mm512_cvtps_pd(_mm256_loadu_ps(p)); }
 FUSEDRNN_INLINE Vec<double> last_bits_as_exponent(Vec<double> x) {
   return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(x.v), 52));
 }
@@ -153,6 +158,7 @@ FUSEDRNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) { retur
 // NaN in x passes through both.
 FUSEDRNN_INLINE Vec<float> at_most(Vec<float> limit, Vec<float> x) { return _mm256_min_ps(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<float> at_least(Vec<float> limit, Vec<float> x) { return _mm256_max_ps(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<float> sqrt(Vec<float> x) { return _mm256_sqrt_ps(x.v); }
 FUSEDRNN_INLINE Vec<float> last_bits_as_exponent(Vec<float> x) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23));
 }
@@ -198,6 +204,10 @@ FUSEDRNN_INLINE Vec<double> operator/(Vec<double> a, Vec<double> b) { return _mm
 FUSEDRNN_INLINE Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) { return _mm256_fmadd_pd(a.v, b.v, c.v); }
 FUSEDRNN_INLINE Vec<double> at_most(Vec<double> limit, Vec<double> x) { return _mm256_min_pd(limit.v, x.v); }
 FUSEDRNN_INLINE Vec<double> at_least(Vec<double> limit, Vec<double> x) { return _mm256_max_pd(limit.v, x.v); }
+FUSEDRNN_INLINE Vec<double> sqrt(Vec<double> x) { return _mm256_sqrt_pd(x.v); }
+// kWidth numbers, widened if they are float.
+FUSEDRNN_INLINE Vec<double> load_wide(const double* p) { return Vec<double>::load(p); }
+FUSEDRNN_INLINE Vec<double> load_wide(const float* p) { return _mm256_cvtps_pd(_mm_loadu_ps(p)); }
 FUSEDRNN_INLINE Vec<double> last_bits_as_exponent(Vec<double> x) {
   return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(x.v), 52));
 }
@@ -243,6 +253,9 @@ template <class T> FUSEDRNN_INLINE Vec<T> fma(Vec<T> a, Vec<T> b, Vec<T> c) { re
 // NaN in x passes through both.
 template <class T> FUSEDRNN_INLINE Vec<T> at_most(Vec<T> limit, Vec<T> x) { return limit.v < x.v ? limit : x; }
 template <class T> FUSEDRNN_INLINE Vec<T> at_least(Vec<T> limit, Vec<T> x) { return limit.v > x.v ? limit : x; }
+template <class T> FUSEDRNN_INLINE Vec<T> sqrt(Vec<T> x) { return Vec<T>(std::sqrt(x.v)); }
+// One number, widened if it is float.
+template <class T> FUSEDRNN_INLINE Vec<double> load_wide(const T* p) { return Vec<double>(static_cast<double>(*p)); }
 template <class T> FUSEDRNN_INLINE Vec<T> zero_unless_positive(Vec<T> d, Vec<T> y) { return y.v <= T(0) ? Vec<T>(0) : d; }
 template <class T> FUSEDRNN_INLINE Vec<T> reciprocal(Vec<T> x) { return Vec<T>(T(1) / x.v); }
 // a where x < limit, else b; also where x is NaN.

@@ -9,6 +9,7 @@
 #include "contract/philox.h"
 #include "contract/problem.h"
 #include "cpu/plan.h"
+#include "optimisers/registry.h"
 
 namespace fusedrnn::cpu {
 
@@ -87,6 +88,55 @@ struct SoftmaxTask {
   const T* factors;        // (rows)
   const int64_t* targets;  // (rows), columns
   T* chosen;               // (rows), x of the target
+};
+
+// A sum of rows by id, see cpu/scatter.h.
+template <class T>
+struct ScatterTask {
+  int64_t rows, columns, table_rows;
+  const int64_t* ids;  // (rows), each in [0, table_rows)
+  const T* x;          // (rows, columns)
+  T* out;              // (table_rows, columns)
+};
+
+// The tasks below are for lists of vectors. starts (count + 1) says where each begins if they are laid end to end.
+
+// One parameter of a step of an optimiser, see cpu/update.h.
+template <class T>
+struct UpdateItem {
+  T* parameter;
+  const T* gradient;
+  T* state[kMostOptimiserStates];  // nullptr: not kept
+  double lr, weight_decay;
+};
+
+template <class T>
+struct UpdateTask {
+  int64_t count;
+  const UpdateItem<T>* items;
+  const int64_t* starts;
+  const double* numbers;  // of the optimiser
+};
+
+// Vectors times a factor, see cpu/scale.h.
+template <class T>
+struct ScaleTask {
+  int64_t count;
+  T* const* vectors;
+  const int64_t* starts;
+  T factor;
+};
+
+// Sums of squares, see cpu/squares.h.
+constexpr int64_t kSquaresBlock = 1 << 14;
+
+template <class T>
+struct SquaresTask {
+  int64_t count;
+  const T* const* vectors;
+  const int64_t* sizes;   // (count), in elements
+  const int64_t* starts;  // in blocks
+  double* sums;           // one for each block
 };
 
 // Cuts a workspace into arrays; with a null base it only counts.

@@ -16,6 +16,7 @@ S        sampled classes
 
 from __future__ import annotations
 
+from fusedrnn.functional._checks import dense as dense
 from fusedrnn.functional._checks import float_array as float_array
 from fusedrnn.functional._reduction import REDUCTIONS as REDUCTIONS
 from fusedrnn.functional._reduction import Reduction as Reduction

@@ -8,12 +8,10 @@ With a table W (V, D)::
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 
-from fusedrnn import checks
-from fusedrnn.functional._checks import as_matrix, check_ids, float_array
+from fusedrnn import _core, checks
+from fusedrnn.functional._checks import as_matrix, check_ids, dense, float_array
 
 
 def embedding_forward(ids: np.ndarray, weight: np.ndarray, *, where: str = "embedding_forward") -> np.ndarray:
@@ -74,13 +72,8 @@ def embedding_backward(
     flat = check_ids(where, "ids", ids, size).reshape(-1)
     if dout.ndim < 1 or dout.shape[:-1] != ids.shape:
         raise ValueError(f"{where}: dout must have shape (..., D) = ({_listed(ids.shape)}D), got {dout.shape}")
-    dweight = np.zeros((size, dout.shape[-1]), dtype=dout.dtype)
-    # A stable sort brings equal ids together without changing the order among them; one sum for each run of them.
-    order = np.argsort(flat, kind="stable")
-    drows, sorted_ids = as_matrix(dout)[order], flat[order]
-    bounds = np.flatnonzero(np.diff(sorted_ids, prepend=-1, append=-1)).tolist()
-    for start, end in pairwise(bounds):
-        np.add.reduce(drows[start:end], axis=0, out=dweight[sorted_ids[start]])
+    dweight = _core.empty((size, dout.shape[-1]), dout.dtype)
+    _core.scatter_add(dense(flat.astype(np.int64, copy=False)), as_matrix(dout), dweight)
     return dweight
 
 

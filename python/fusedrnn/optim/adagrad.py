@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fusedrnn import checks
 from fusedrnn.module import Module
 from fusedrnn.optim.base import Optimizer
 from fusedrnn.optim.groups import Group
+from fusedrnn.optim.kernels import Updates, update
 from fusedrnn.optim.scalars import nonnegative
 from fusedrnn.optim.schedules import Schedule
 
@@ -68,25 +67,5 @@ class Adagrad(Optimizer):
     def _slots(self) -> dict[str, float]:
         return {"accumulator": self._start}
 
-    def _update(
-        self,
-        parameter: np.ndarray,
-        gradient: np.ndarray,
-        state: list[np.ndarray],
-        scratch: tuple[np.ndarray, np.ndarray],
-        lr: float,
-        weight_decay: float,
-    ) -> None:
-        (accumulator,) = state
-        change, decayed = scratch
-        if weight_decay:
-            np.multiply(parameter, weight_decay, out=decayed)
-            gradient = np.add(gradient, decayed, out=decayed)
-        np.multiply(gradient, gradient, out=change)
-        accumulator += change
-        np.sqrt(accumulator, out=change)
-        if self._eps:
-            change += self._eps
-        np.divide(gradient, change, out=change)
-        change *= lr
-        parameter -= change
+    def _update(self, updates: Updates) -> None:
+        update("adagrad", [self._eps], updates, ["accumulator"])

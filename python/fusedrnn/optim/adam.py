@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-
-import numpy as np
+from typing import ClassVar
 
 from fusedrnn import checks
 from fusedrnn.module import Module
 from fusedrnn.optim.base import Optimizer
 from fusedrnn.optim.groups import Group
+from fusedrnn.optim.kernels import Updates, update
 from fusedrnn.optim.scalars import below_one
 from fusedrnn.optim.schedules import Schedule
 
@@ -45,6 +45,8 @@ class Adam(Optimizer):
     [[-0.25, 0.25]]
     """
 
+    _decoupled: ClassVar[bool] = False  # whether the decay stays out of the moments
+
     def __init__(
         self,
         module: Module,
@@ -65,33 +67,8 @@ class Adam(Optimizer):
     def _slots(self) -> dict[str, float]:
         return {"first_moment": 0.0, "second_moment": 0.0}
 
-    def _update(
-        self,
-        parameter: np.ndarray,
-        gradient: np.ndarray,
-        state: list[np.ndarray],
-        scratch: tuple[np.ndarray, np.ndarray],
-        lr: float,
-        weight_decay: float,
-    ) -> None:
-        beta1, beta2 = self._betas
-        first, second = state
-        change, other = scratch
-        step = self.steps + 1
-        if weight_decay:
-            np.multiply(parameter, weight_decay, out=other)
-            gradient = np.add(gradient, other, out=other)
-        # m + (g - m)·(1 - β₁) loses less than the two products of the formula when m is close to g.
-        np.subtract(gradient, first, out=change)
-        change *= 1 - beta1
-        first += change
-        np.multiply(gradient, gradient, out=change)
-        change *= 1 - beta2
-        second *= beta2
-        second += change
-        np.sqrt(second, out=change)
-        change /= math.sqrt(1 - beta2**step)
-        change += self._eps
-        np.divide(first, change, out=change)
-        change *= lr / (1 - beta1**step)
-        parameter -= change
+    def _update(self, updates: Updates) -> None:
+        (beta1, beta2), n = self._betas, self.steps + 1
+        corrections = [1 - beta1**n, math.sqrt(1 - beta2**n)]
+        numbers = [1 - beta1, beta2, 1 - beta2, *corrections, self._eps, self._decoupled]
+        update("adam", numbers, updates, ["first_moment", "second_moment"])

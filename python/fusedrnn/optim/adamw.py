@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
+from typing import ClassVar
 
 from fusedrnn.module import Module
 from fusedrnn.optim.adam import Adam
@@ -43,6 +42,8 @@ class AdamW(Adam):
     [[0.75, 0.75]]
     """
 
+    _decoupled: ClassVar[bool] = True
+
     def __init__(
         self,
         module: Module,
@@ -54,16 +55,3 @@ class AdamW(Adam):
         groups: Sequence[Group] = (),
     ) -> None:
         super().__init__(module, lr, betas=betas, eps=eps, weight_decay=weight_decay, groups=groups)
-
-    def _update(
-        self,
-        parameter: np.ndarray,
-        gradient: np.ndarray,
-        state: list[np.ndarray],
-        scratch: tuple[np.ndarray, np.ndarray],
-        lr: float,
-        weight_decay: float,
-    ) -> None:
-        if weight_decay:
-            parameter *= 1 - lr * weight_decay
-        super()._update(parameter, gradient, state, scratch, lr, 0.0)

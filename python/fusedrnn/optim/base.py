@@ -1,8 +1,4 @@
-"""What the optimisers share: groups, the learning rate, checks of gradients, blocks, and saving.
-
-A subclass names its state arrays in `_slots` and writes one block of one parameter in `_update`. Parameters are
-updated in blocks that stay in a core's L2 cache, since an update reads and writes each value several times.
-"""
+"""What the optimisers share: groups, the learning rate, checks of gradients, and saving."""
 
 from __future__ import annotations
 
@@ -12,17 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from fusedrnn import checks
+from fusedrnn import checks, functional
 from fusedrnn.module import Module
 from fusedrnn.optim.groups import Group, settings_by_name
+from fusedrnn.optim.kernels import Updates, by_dtype
 from fusedrnn.optim.scalars import nonnegative
 from fusedrnn.optim.schedules import Schedule
-
-_BLOCK = 2**15
 
 
 class Optimizer(ABC):
     """Base of the optimisers.
+
+    A step enters the kernels once for all parameters of a dtype, reads and writes every element once, and shares the
+    elements out among the threads; the result is the same bits for any number of threads and on every instruction
+    set. As in every kernel, numbers too small to be normal (below 1.2e-38 in float32) count as zero.
+
+    To add an optimiser, write two short files. The first is a rule in ``csrc/optimisers``, the step of one element,
+    with a line in ``registry.h`` there. The second is a subclass that names its state arrays in ``_slots`` and hands
+    the numbers of the rule to ``fusedrnn.optim.kernels.update`` in ``_update``. Loops, threads and binding stay as they
+    are. An ``_update`` may as well compute with NumPy: then it needs no rule and no compiler, and takes longer.
 
     Parameters
     ----------
@@ -58,6 +62,9 @@ class Optimizer(ABC):
                 raise ValueError(f"{where}: parameters must be C-contiguous, got {name} with strides {value.strides}")
         weight_decay = nonnegative(where, "weight_decay", weight_decay)
         self._settings = settings_by_name(where, parameters, groups, weight_decay)
+        for name, value in parameters.items():
+            if not self._frozen(name):
+                functional.float_array(where, f"parameter {name}", value)
         self._state: dict[str, dict[str, np.ndarray]] = {
             slot: {
                 name: np.full_like(value, start, order="C")
@@ -66,27 +73,17 @@ class Optimizer(ABC):
             }
             for slot, start in self._slots().items()
         }
-        self._scratch = {
-            value.dtype: (np.empty(_BLOCK, value.dtype), np.empty(_BLOCK, value.dtype)) for value in parameters.values()
-        }
 
     @abstractmethod
     def _slots(self) -> dict[str, float]:
         """Names of the arrays kept for each parameter, and the value that all of each array starts from."""
 
     @abstractmethod
-    def _update(
-        self,
-        parameter: np.ndarray,
-        gradient: np.ndarray,
-        state: list[np.ndarray],
-        scratch: tuple[np.ndarray, np.ndarray],
-        lr: float,
-        weight_decay: float,
-    ) -> None:
-        """Update one block: all arrays are vectors of one length; `state` is in the order of `_slots`.
+    def _update(self, updates: Updates) -> None:
+        """Write the parameters of one dtype and their states, which are under the names of `_slots`.
 
-        `self.steps` is the number of steps made before this one. `gradient` is only read.
+        `self.steps` is the number of steps made before this one. Gradients are only read. Entries may share memory, as
+        a layer under two names does, and then count one after the other.
         """
 
     def _frozen(self, name: str) -> bool:
@@ -123,16 +120,23 @@ class Optimizer(ABC):
         needed = [name for name in parameters if not self._frozen(name)]
         check_gradients(f"{type(self).__name__}.step", grads, parameters, needed)
         with self._module.writable() as parameters:
-            for name, parameter in parameters.items():
-                settings = self._settings[name]
-                if settings.frozen:
-                    continue
-                state = [self._state[slot][name] for slot in self._slots()]
-                scratch = self._scratch[parameter.dtype]
-                for part, gradient, *state_parts in _blocks(parameter, grads[name], *state):
-                    views = (scratch[0][: part.size], scratch[1][: part.size])
-                    self._update(part, gradient, state_parts, views, rate * settings.lr_scale, settings.weight_decay)
+            for updates in self._updates({name: parameters[name] for name in needed}, grads, rate):
+                self._update(updates)
         self.steps += 1
+
+    def _updates(
+        self, parameters: Mapping[str, np.ndarray], grads: Mapping[str, np.ndarray], rate: float
+    ) -> Iterator[Updates]:
+        for places in by_dtype(list(parameters.values())):
+            names = [list(parameters)[place] for place in places]
+            settings = [self._settings[name] for name in names]
+            yield Updates(
+                [parameters[name] for name in names],
+                [functional.dense(grads[name]) for name in names],
+                {slot: [values[name] for name in names] for slot, values in self._state.items()},
+                [rate * setting.lr_scale for setting in settings],
+                [setting.weight_decay for setting in settings],
+            )
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the state: ``step`` (an int64 array without axes) and ``slot.name`` for each array.
@@ -175,13 +179,3 @@ def check_gradients(
     for name, gradient in grads.items():
         checks.array(where, f"grads[{name!r}]", gradient, parameters[name].dtype)
         checks.shape(where, f"grads[{name!r}]", gradient, f"of {name}", parameters[name].shape)
-
-
-def _blocks(*arrays: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Cut arrays of one shape into vectors of at most `_BLOCK` elements, views of those that are C-contiguous.
-
-    The arrays to write must be; a gradient of other strides is copied once.
-    """
-    flat = [np.ascontiguousarray(array).reshape(-1) for array in arrays]
-    for start in range(0, flat[0].size, _BLOCK):
-        yield [array[start : start + _BLOCK] for array in flat]

@@ -8,8 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fusedrnn import checks, functional
-
-_BLOCK = 2**14
+from fusedrnn.optim.kernels import scale, sums_of_squares
 
 
 def clip_by_global_norm(grads: Mapping[str, np.ndarray], max_norm: float) -> float:
@@ -43,35 +42,19 @@ def clip_by_global_norm(grads: Mapping[str, np.ndarray], max_norm: float) -> flo
     """
     where = "clip_by_global_norm"
     max_norm = checks.real(where, "max_norm", max_norm, 0.0, math.inf, open_low=True)
-    norms = []
     for name, gradient in grads.items():
         functional.float_array(where, f"grads[{name!r}]", gradient)
-        if not gradient.flags.writeable:
+    norms = [math.sqrt(total) for total in sums_of_squares(grads.values())]
+    for name, part in zip(grads, norms, strict=True):
+        if not grads[name].flags.writeable:
             raise ValueError(f"{where}: grads[{name!r}] must be writable, got a read-only array")
-        norms.append(math.sqrt(sum_of_squares(gradient)))
-        if not math.isfinite(norms[-1]):
-            raise ValueError(f"{where}: grads[{name!r}] must be finite, got {_first_bad(gradient)}")
+        if not math.isfinite(part):
+            raise ValueError(f"{where}: grads[{name!r}] must be finite, got {_first_bad(grads[name])}")
     # hypot scales by the largest of them, so nothing overflows on the way.
     norm = math.hypot(*norms)
     if norm > max_norm:
-        for gradient in grads.values():
-            gradient *= gradient.dtype.type(max_norm / norm)
+        scale(grads.values(), max_norm / norm)
     return norm
-
-
-def sum_of_squares(array: np.ndarray) -> float:
-    """Squares summed in float64, block by block, in an order that follows from the shape."""
-    flat = np.ascontiguousarray(array).reshape(-1)
-    squares = np.empty(min(_BLOCK, flat.size), dtype=np.float64)
-    total = 0.0
-    with np.errstate(over="ignore"):  # an infinite sum is for the caller to judge
-        for start in range(0, flat.size, _BLOCK):
-            part = flat[start : start + _BLOCK]
-            out = squares[: part.size]
-            out[...] = part
-            np.multiply(out, out, out=out)
-            total += float(out.sum())
-    return total
 
 
 def _first_bad(gradient: np.ndarray) -> str:

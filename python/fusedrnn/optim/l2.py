@@ -9,8 +9,8 @@ import numpy as np
 from fusedrnn import checks
 from fusedrnn.module import Module
 from fusedrnn.optim.base import check_gradients
-from fusedrnn.optim.clip import sum_of_squares
 from fusedrnn.optim.groups import as_patterns, each_matches, matches
+from fusedrnn.optim.kernels import sums_of_squares
 from fusedrnn.optim.scalars import nonnegative
 
 
@@ -58,9 +58,8 @@ def l2_penalty(
     parameters = module.parameters()
     chosen = _chosen(where, list(parameters), match)
     check_gradients(where, grads, parameters, chosen)
-    total, added = 0.0, dict(grads)
+    total, added = sum(sums_of_squares(parameters[name] for name in chosen)), dict(grads)
     for name in chosen:
-        total += sum_of_squares(parameters[name])
         gradient = np.multiply(parameters[name], weight, out=np.empty_like(parameters[name]))
         gradient += grads[name]
         added[name] = gradient

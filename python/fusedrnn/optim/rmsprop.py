@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fusedrnn import checks
 from fusedrnn.module import Module
 from fusedrnn.optim.base import Optimizer
 from fusedrnn.optim.groups import Group
+from fusedrnn.optim.kernels import Updates, update
 from fusedrnn.optim.scalars import below_one, nonnegative
 from fusedrnn.optim.schedules import Schedule
 
@@ -83,49 +82,6 @@ class RMSprop(Optimizer):
         momentum = {"momentum": 0.0} if self._momentum else {}
         return {"mean_square": self._start} | mean | momentum
 
-    def _update(
-        self,
-        parameter: np.ndarray,
-        gradient: np.ndarray,
-        state: list[np.ndarray],
-        scratch: tuple[np.ndarray, np.ndarray],
-        lr: float,
-        weight_decay: float,
-    ) -> None:
-        change, decayed = scratch
-        if weight_decay:
-            np.multiply(parameter, weight_decay, out=decayed)
-            gradient = np.add(gradient, decayed, out=decayed)
-        self._divisor(gradient, state, change)
-        np.divide(gradient, change, out=change)
-        if self._momentum:
-            velocity = state[-1]
-            velocity *= self._momentum
-            velocity += change
-            np.multiply(velocity, lr, out=change)
-        else:
-            change *= lr
-        parameter -= change
-
-    def _divisor(self, gradient: np.ndarray, state: list[np.ndarray], out: np.ndarray) -> None:
-        """Move v and m on and write √(v - m²) with its ε to `out`."""
-        square = variance = state[0]
-        np.multiply(gradient, gradient, out=out)
-        out *= 1 - self._alpha
-        square *= self._alpha
-        square += out
-        if self._centered:
-            mean = state[1]
-            # m + (g - m)·(1 - α) loses less than the two products of the formula when m is close to g.
-            np.subtract(gradient, mean, out=out)
-            out *= 1 - self._alpha
-            mean += out
-            np.multiply(mean, mean, out=out)
-            np.subtract(square, out, out=out)
-            variance = np.maximum(out, 0.0, out=out)
-        if self._eps_in_root:
-            np.add(variance, self._eps, out=out)
-            np.sqrt(out, out=out)
-        else:
-            np.sqrt(variance, out=out)
-            out += self._eps
+    def _update(self, updates: Updates) -> None:
+        numbers = [self._alpha, 1 - self._alpha, self._eps, self._momentum, self._centered, self._eps_in_root]
+        update("rmsprop", numbers, updates, ["mean_square", "mean", "momentum"])

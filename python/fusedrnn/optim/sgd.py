@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from fusedrnn import checks
 from fusedrnn.module import Module
 from fusedrnn.optim.base import Optimizer
 from fusedrnn.optim.groups import Group
+from fusedrnn.optim.kernels import Updates, update
 from fusedrnn.optim.scalars import nonnegative
 from fusedrnn.optim.schedules import Schedule
 
@@ -60,28 +59,5 @@ class SGD(Optimizer):
     def _slots(self) -> dict[str, float]:
         return {"momentum": 0.0} if self._momentum else {}
 
-    def _update(
-        self,
-        parameter: np.ndarray,
-        gradient: np.ndarray,
-        state: list[np.ndarray],
-        scratch: tuple[np.ndarray, np.ndarray],
-        lr: float,
-        weight_decay: float,
-    ) -> None:
-        decayed, change = scratch
-        direction = gradient
-        if weight_decay:
-            np.multiply(parameter, weight_decay, out=decayed)
-            direction = np.add(gradient, decayed, out=decayed)
-        if state:
-            (velocity,) = state
-            velocity *= self._momentum
-            velocity += direction
-            if self._nesterov:
-                np.multiply(velocity, self._momentum, out=change)
-                direction = np.add(direction, change, out=change)
-            else:
-                direction = velocity
-        np.multiply(direction, lr, out=change)
-        parameter -= change
+    def _update(self, updates: Updates) -> None:
+        update("sgd", [self._momentum, self._nesterov], updates, ["momentum"])

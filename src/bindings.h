@@ -10,5 +10,6 @@ void bind_layer(pybind11::module_& module);
 void bind_matmul(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
 void bind_softmax(pybind11::module_& module);
+void bind_stepper(pybind11::module_& module);
 
 }  // namespace fusedrnn::python

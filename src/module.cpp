@@ -10,4 +10,5 @@ PYBIND11_MODULE(_core, module) {
   fusedrnn::python::bind_matmul(module);
   fusedrnn::python::bind_runtime(module);
   fusedrnn::python::bind_softmax(module);
+  fusedrnn::python::bind_stepper(module);
 }

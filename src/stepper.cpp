@@ -31,7 +31,8 @@ class Alone {
  public:
   Alone(std::atomic<bool>& busy, const std::string& where) : busy_(busy) {
     if (busy.exchange(true, std::memory_order_acquire))
-      throw std::runtime_error(where + ": a step must have ended before the next call, but one is running in another thread");
+      throw std::runtime_error(where +
+                               ": a step must have ended before the next call, but one is running in another thread");
   }
   ~Alone() { busy_.store(false, std::memory_order_release); }
   Alone(const Alone&) = delete;
@@ -72,7 +73,8 @@ class Stepper {
   py::object step_ids(const py::handle& ids, const py::handle& out) {
     const Sizes& sizes = stepper_.sizes();
     if (!(out.is_none() || (fits(out, sizes.P) && writable(out)))) return py::none();
-    const auto* from = present(dense<const int64_t>(ids, {where_.c_str(), "x.ids", "(B,)", {sizes.B}}), where_.c_str(), "x.ids");
+    const auto* from =
+        present(dense<const int64_t>(ids, {where_.c_str(), "x.ids", "(B,)", {sizes.B}}), where_.c_str(), "x.ids");
     for (int64_t b = 0; b < sizes.B; ++b)
       if (from[b] < 0 || from[b] >= sizes.I)
         throw py::value_error(where_ + ": x.ids must be in [0, I) = [0, " + std::to_string(sizes.I) + "), got " +

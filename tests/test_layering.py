@@ -94,7 +94,7 @@ def only_kernels_cpp_reaches_the_vectors(root: Path) -> Iterator[str]:
 LEVELS = [
     "_core checks reference saved",
     "initializers module random sequences settings threads",
-    "functional",
+    "functional stepper",
     "data nn optim recurrent",
     "layers",
     "models",
@@ -112,6 +112,7 @@ KNOW_THE_KERNELS = {
     "functional.dropout",
     "functional.softmax_cross_entropy",
     "recurrent",
+    "stepper",
     "threads",
     "cli",
     "bench.machine",

@@ -24,7 +24,7 @@ class Stepper {
   Stepper& operator=(const Stepper&) = delete;
 
   // Where the caller puts the input of the next step.
-  T* x() const { return x_; }           // (B, I)
+  T* x() const { return x_; }            // (B, I)
   int64_t* ids() const { return ids_; }  // (B), each in [0, I)
 
   // Takes x, or ids, and writes y (B, P), which may be anything but memory of the stepper.

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
 from fusedrnn import _core, checks
 from fusedrnn.sequences import OneHot
-
-if TYPE_CHECKING:
-    from fusedrnn.recurrent import Recurrent
 
 MAX_ROWS = 2**31 - 1
 
@@ -60,10 +57,13 @@ class Stepper:
 
     __slots__ = ("_core", "_layer", "_layout", "_step", "_where", "batch")
 
-    def __init__(self, layer: Recurrent, batch: int | None = None) -> None:
+    # `layer` is a `Recurrent`, whose module imports this one.
+    def __init__(self, layer: Any, batch: int | None = None) -> None:
         self._where = where = f"{type(layer).__name__}.stepper"
         if layer.bidirectional:
-            raise ValueError(f"{where}: the layer must have one direction, got bidirectional=True, which needs the future")
+            raise ValueError(
+                f"{where}: the layer must have one direction, got bidirectional=True, which needs the future"
+            )
         self.batch = None if batch is None else checks.integer(where, "batch", batch, 1, MAX_ROWS)
         self._layer = layer
         self._layout = layer._layout(where, unbatched=batch is None)
@@ -122,15 +122,15 @@ class Stepper:
         else:
             x = checks.array(self._where, "x", x, self._layout.dtype)
             self._check_shape("x", x, "I", self._layout.input_size)
-            y = self._core.step(np.array(x, self._layout.dtype), plain_out)
+            plain = np.empty(x.shape, self._layout.dtype)
+            plain[...] = x
+            y = self._core.step(plain, plain_out)
         assert y is not None  # everything was checked
-        return y if out is None else out  # type: ignore[no-any-return]
+        return y if out is None else out
 
     def _plain_ids(self, x: OneHot) -> np.ndarray:
         if x.depth != self._layout.input_size:
-            raise ValueError(
-                f"{self._where}: x.depth must be input_size = {self._layout.input_size}, got {x.depth}"
-            )
+            raise ValueError(f"{self._where}: x.depth must be input_size = {self._layout.input_size}, got {x.depth}")
         if self.batch is None:
             checks.shape(self._where, "x.ids", x.ids, "()", ())
         else:
@@ -169,7 +169,7 @@ class Stepper:
         Parameters
         ----------
         state : in the layer's form, of all rows; None: zeros
-        rows : bool array (B,), which rows to set; None: all. The others keep their state
+        rows : bool array (B,), which rows to set; the others keep their state. None: all
 
         Raises
         ------
@@ -190,6 +190,8 @@ class Stepper:
         """
         chosen = None
         if rows is not None:
+            if self.batch is None:
+                raise ValueError(f"{self._where}: rows must be None unbatched, got {checks.describe(rows)}")
             rows = checks.array(self._where, "rows", rows, np.dtype(bool))
             checks.shape(self._where, "rows", rows, "(B,)", (self._rows,))
             chosen = np.require(rows, requirements=("C", "A")).view(np.uint8)

@@ -29,7 +29,7 @@ Stepper<T>::Stepper(const std::vector<const PackedLayer<T>*>& layers, int64_t B)
     for (int64_t layer = 0; layer < layers_; ++layer) {
       fill_problem(layer, turn, layers[layer]->sizes().I);
       tasks_[turn].push_back({&problems_[turn][layer], layers[layer]->forward_panels(), plan_, order_.row.data(),
-                              order_.length.data(), nullptr});
+                              order_.length.data(), nullptr, turn});
       workspace = std::max(workspace, kernels().of<T>().cells[cell_].forward_workspace(tasks_[turn].back()));
     }
   }

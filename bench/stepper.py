@@ -1,6 +1,6 @@
 """The time of one step with the state carried along, beside ONNX Runtime with T = 1: ``python bench/stepper.py``.
 
-One row, I = H, one thread each. ONNX Runtime has a model of one node that takes x and the state and gives the next
+One row, one thread each. ONNX Runtime has a model of one node that takes x and the state and gives the next
 state, of which h is the output. It is called in two ways: ``run`` with NumPy arrays, as most programs do, and with all
 inputs and outputs bound to its memory beforehand. The libraries take turns; medians are over the repeats.
 Both are checked against NumPy in float64 over some steps first.
@@ -52,20 +52,20 @@ def check(problem: Problem, maker: Callable[[Problem], Step]) -> None:
 
 
 def time_step_us(step: Step, x: np.ndarray) -> float:
-    """The mean time of a step, over a burst that begins with some that do not count."""
+    """The median time of a step over a burst; the first steps do not count, and a look at the clock comes after ten."""
     for _ in range(20):
         step(x)
-    count, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < BURST_S:
-        for _ in range(20):
+    stamps = [time.perf_counter_ns()]
+    while stamps[-1] - stamps[0] < BURST_S * 1e9:
+        for _ in range(10):
             step(x)
-        count += 20
-    return elapsed / count * 1e6
+        stamps.append(time.perf_counter_ns())
+    return float(np.median(np.diff(stamps))) / 1e4
 
 
-def measure(cell: str, hidden: int, repeats: int) -> dict[str, list[float]]:
+def measure(cell: str, inputs: int, hidden: int, repeats: int) -> dict[str, list[float]]:
     """Microseconds by library, a figure a repeat."""
-    problem = make_problem(Workload(Case("step", CHECKED_STEPS, 1, hidden, hidden), cell, "inference"))
+    problem = make_problem(Workload(Case("step", CHECKED_STEPS, 1, inputs, hidden), cell, "inference"))
     compared = makers()
     for maker in compared.values():
         check(problem, maker)
@@ -80,18 +80,20 @@ def measure(cell: str, hidden: int, repeats: int) -> dict[str, list[float]]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(prog="stepper", description=__doc__.partition(":")[0])
-    parser.add_argument("--hidden", type=int, nargs="+", default=[32, 128, 512])
+    parser.add_argument("--hidden", metavar="H", type=int, nargs="+", default=[32, 128, 512])
+    parser.add_argument("--inputs", metavar="I", type=int, help="as many as hidden units without it")
     parser.add_argument("--cells", nargs="+", choices=CELLS, default=["lstm"])
     parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args(argv)
     fr.set_num_threads(1)
-    lines = [["cell", "I = H", *(f"{name}, us" for name in makers()), "ratio", "ratio, bound"]]
+    lines = [["cell", "I", "H", *(f"{name}, us" for name in makers()), "ratio", "ratio, bound"]]
     for cell in options.cells:
         for hidden in options.hidden:
-            times = measure(cell, hidden, options.repeats)
+            inputs = options.inputs or hidden
+            times = measure(cell, inputs, hidden, options.repeats)
             medians = [statistics.median(values) for values in times.values()]
             spans = [f"{m:.2f} ({min(v):.2f} to {max(v):.2f})" for m, v in zip(medians, times.values(), strict=True)]
-            lines.append([cell, str(hidden), *spans, *(f"{m / medians[0]:.1f}" for m in medians[1:])])
+            lines.append([cell, str(inputs), str(hidden), *spans, *(f"{m / medians[0]:.1f}" for m in medians[1:])])
     print(align(lines, left=1))
 
 

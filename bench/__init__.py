@@ -6,6 +6,7 @@
 
 With ``--systems`` it trains: `training` says what, `twins` holds the same systems in PyTorch, `training_bench` compares
 losses and makes the table. `systems` is a command of its own, ``python bench/systems.py``: the figures of all systems.
+`stepper` is another one, ``python bench/stepper.py``: the time of a single step.
 """
 
 from __future__ import annotations

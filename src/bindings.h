@@ -13,6 +13,7 @@ void bind_memory(pybind11::module_& module);
 void bind_optimisers(pybind11::module_& module);
 void bind_runtime(pybind11::module_& module);
 void bind_softmax(pybind11::module_& module);
+void bind_stepper(pybind11::module_& module);
 void bind_vectors(pybind11::module_& module);
 
 }  // namespace fusedrnn::python

@@ -3,6 +3,7 @@
 #include "cpu/backend.h"
 #include "cpu/kernels.h"
 #include "intake.h"
+#include "packed.h"
 
 namespace fusedrnn::python {
 namespace {
@@ -18,10 +19,12 @@ int cell_index(const std::string& name) {
 
 // The packed weights, and the arrays that they were packed from, which backward reads again.
 template <class T>
-class Layer {
+class Layer : public Packed<T> {
+  using Packed<T>::packed_;
+
  public:
   Layer(int cell, const Sizes& sizes, const Weights<T>& weights, py::tuple arrays)
-      : packed_(cell, sizes, weights), arrays_(std::move(arrays)) {}
+      : Packed<T>{{cell, sizes, weights}}, arrays_(std::move(arrays)) {}
 
   void forward(const py::object& x, const py::object& ids, const py::tuple& state_in, const py::object& lengths,
                const py::object& reset, bool reverse, const py::object& y, const py::tuple& state_out,
@@ -147,7 +150,6 @@ class Layer {
     return saved;
   }
 
-  cpu::PackedLayer<T> packed_;
   py::tuple arrays_;
 };
 
@@ -188,9 +190,10 @@ py::object pack_any(const std::string& cell, const py::array& w_ih, const py::ob
 }
 
 template <class T>
-void bind(py::module_& module, const char* name) {
+void bind(py::module_& module, const char* name, const char* packed_name) {
   using L = Layer<T>;
-  py::class_<L>(module, name, "The packed weights of one layer and direction.")
+  py::class_<Packed<T>>(module, packed_name, "Packed weights, as a stepper takes them.");
+  py::class_<L, Packed<T>>(module, name, "The packed weights of one layer and direction.")
       .def("forward", &L::forward, py::arg("x"), py::arg("ids"), py::arg("state_in"), py::arg("lengths"),
            py::arg("reset"), py::arg("reverse"), py::arg("y"), py::arg("state_out"), py::arg("saved"))
       .def("backward", &L::backward, py::arg("x"), py::arg("ids"), py::arg("state_in"), py::arg("lengths"),
@@ -202,8 +205,8 @@ void bind(py::module_& module, const char* name) {
 }  // namespace
 
 void bind_layer(py::module_& module) {
-  bind<float>(module, "Layer32");
-  bind<double>(module, "Layer64");
+  bind<float>(module, "Layer32", "Packed32");
+  bind<double>(module, "Layer64", "Packed64");
   module.def("pack", &pack_any, py::arg("cell"), py::arg("w_ih"), py::arg("w_hh"), py::arg("b_ih"), py::arg("b_hh"),
              py::arg("w_hr"), "Pack the weights of one layer and direction, arrays or None, for the kernels.");
 }

@@ -13,5 +13,6 @@ PYBIND11_MODULE(_core, module) {
   fusedrnn::python::bind_optimisers(module);
   fusedrnn::python::bind_runtime(module);
   fusedrnn::python::bind_softmax(module);
+  fusedrnn::python::bind_stepper(module);
   fusedrnn::python::bind_vectors(module);
 }

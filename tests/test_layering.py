@@ -100,7 +100,7 @@ def only_kernels_reach_the_vectors(root: Path) -> Iterator[str]:
 LEVELS = [
     "_core checks reference saved",
     "initializers module random sequences settings threads",
-    "functional",
+    "functional stepper",
     "data nn optim recurrent",
     "layers",
     "models",
@@ -121,6 +121,7 @@ KNOW_THE_KERNELS = {
     "functional.softmax_cross_entropy",
     "optim.kernels",
     "recurrent",
+    "stepper",
     "threads",
     "cli",
     "bench.machine",

@@ -25,6 +25,7 @@ class PackedLayer {
   int cell() const { return cell_; }
   const Sizes& sizes() const { return sizes_; }
   const Weights<T>& weights() const { return weights_; }
+  const ForwardPanels<T>& forward_panels() const { return forward_; }
 
   void forward(const ForwardProblem<T>& problem) const;
   void backward(const BackwardProblem<T>& problem) const;

@@ -104,7 +104,8 @@ class ForwardPass {
       }
     }
     if (p_.ids) return;
-    product<T, G>(count, x_rows, sizes_.I, run_, task_.panels.ih, share.units.begin, share.units.end, Order::kRising,
+    product<T, G>(count, x_rows, sizes_.I, run_, task_.panels.ih, share.units.begin, share.units.end,
+                  by_turns(task_.turn),
                   one_by_one([&](int64_t r, int64_t g, const T* sums) { add_bias(sums, g, gx_rows[r]); }));
   }
 
@@ -128,12 +129,13 @@ class ForwardPass {
       rows[i] = step_row(s, chunk_step, share.position(i));
       h_rows[i] = rows[i].h;
     }
-    product<T, G>(live, h_rows, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end, by_turns(s),
-                  [&](const Results<T>& results) { finish_units(rows, results); });
+    product<T, G>(live, h_rows, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end,
+                  by_turns(task_.turn + s), [&](const Results<T>& results) { finish_units(rows, results); });
     if (task_.panels.hr) {
       if (task_.plan.split == Split::kUnits) team.barrier();
       for (int64_t i = 0; i < live; ++i) h_rows[i] = rows[i].raw;
-      product<T, 1>(live, h_rows, sizes_.H, run_, task_.panels.hr, share.outputs.begin, share.outputs.end, by_turns(s),
+      product<T, 1>(live, h_rows, sizes_.H, run_, task_.panels.hr, share.outputs.begin, share.outputs.end,
+                    by_turns(task_.turn + s),
                     one_by_one([&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); }));
     }
     if (task_.plan.split == Split::kUnits) team.barrier();

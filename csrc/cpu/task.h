@@ -38,6 +38,7 @@ struct ForwardTask {
   const int64_t* row;     // (B) see cpu/rows.h
   const int64_t* length;  // (B)
   char* workspace;        // aligned to 64 bytes
+  int64_t turn = 0;       // steps that came before, for the order of panels: odd or even, see by_turns
 };
 
 template <class T>

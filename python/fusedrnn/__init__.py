@@ -16,6 +16,7 @@ import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from fusedrnn.layers import GRU, LSTM, RNN, LSTMState, OneHot
+from fusedrnn.stepper import Stepper
 from fusedrnn.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "RNN",
     "LSTMState",
     "OneHot",
+    "Stepper",
     "data",
     "functional",
     "get_num_threads",

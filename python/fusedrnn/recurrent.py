@@ -18,6 +18,7 @@ from fusedrnn.random import MAX_SEED, MAX_SITE, check_coordinates, initial_gener
 from fusedrnn.saved import Saved, expect
 from fusedrnn.sequences import Batch, Layout, OneHot
 from fusedrnn.settings import cpu_device, parameter_dtype
+from fusedrnn.stepper import Stepper
 
 MAX_SIZE = 2**24  # columns; the bytes of all weights of a layer fit 64 bits
 MAX_EXPLAINED = 2**31 - 1  # steps or rows
@@ -85,6 +86,7 @@ class Recurrent(Module):
         where = type(self).__name__
         self._cell = Cell(cell, **_core.cells()[cell])
         self._packs: dict[tuple[int, int], Any] = {}
+        self._weights_changed = _core.Flag()
         self.input_size = checks.integer(where, "input_size", input_size, 1, MAX_SIZE)
         self.hidden_size = checks.integer(where, "hidden_size", hidden_size, 1, MAX_SIZE)
         self.num_layers = checks.integer(where, "num_layers", num_layers, 1, MAX_SITE + 2)
@@ -165,9 +167,15 @@ class Recurrent(Module):
 
     def _changed(self) -> None:
         self._packs = {}
+        self._weights_changed.set()  # steppers look at it
+        self._weights_changed = _core.Flag()
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_packs": {}}
+        return super().__getstate__() | {"_packs": {}, "_weights_changed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._weights_changed = _core.Flag()
 
     def _packed(self, layer: int, direction: int) -> Any:
         packs, fresh = self._packs, self._writers > 0
@@ -264,6 +272,27 @@ class Recurrent(Module):
         y, outside = layout.new_sequence(batch.steps, batch.rows, columns)
         outside[...] = inside  # the kernels read their own again
         return y, self._state_out(layout, state_after), Saved(self, layout=layout, batch=batch, kept=kept, drop=drop)
+
+    def stepper(self, batch: int | None = None) -> Stepper:
+        """Make a stepper, which takes one time step a call and holds the state: for streaming.
+
+        Parameters
+        ----------
+        batch : B, rows of every step; None: unbatched
+
+        Raises
+        ------
+        ValueError
+            The layer is bidirectional, or `batch` < 1.
+
+        Examples
+        --------
+        >>> step = fr.GRU(3, 5, seed=0).stepper(batch=1)
+        >>> y = step(np.zeros((1, 3), "float32"))  # the next step overwrites y
+        >>> y.shape, step.state.shape
+        ((1, 5), (1, 1, 5))
+        """
+        return Stepper(self, batch)
 
     def backward(
         self, saved: Saved, dy: np.ndarray | None, dstate: State = None, *, retain: bool = False
@@ -393,7 +422,11 @@ class Recurrent(Module):
     def _intake(self, where: str, x: Any, state: Any, lengths: Any, reset: Any) -> tuple[Layout, Batch]:
         sequence = x.ids if isinstance(x, OneHot) else x
         axes = getattr(sequence, "ndim", None)
-        layout = Layout(
+        layout = self._layout(where, unbatched=axes == (1 if isinstance(x, OneHot) else 2))
+        return layout, layout.batch(x, state, lengths, reset)
+
+    def _layout(self, where: str, *, unbatched: bool) -> Layout:
+        return Layout(
             where=where,
             dtype=self.dtype,
             batch_first=self.batch_first,
@@ -401,9 +434,8 @@ class Recurrent(Module):
             output_size=self._directions * self._output_size,
             state_widths=(self._output_size,) + (self.hidden_size,) * (self._cell.states - 1),
             state_rows=self.num_layers * self._directions,
-            unbatched=axes == (1 if isinstance(x, OneHot) else 2),
+            unbatched=unbatched,
         )
-        return layout, layout.batch(x, state, lengths, reset)
 
     def _state_out(self, layout: Layout, parts: tuple[np.ndarray, ...]) -> State:
         parts = layout.outward_states(parts)

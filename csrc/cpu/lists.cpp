@@ -85,16 +85,18 @@ template <class T>
 void sums_of_squares(const Vector<const T>* vectors, int64_t count, double* sums) {
   std::vector<const T*> data;
   std::vector<int64_t> sizes;
+  int64_t total = 0;
   for (int64_t k = 0; k < count; ++k) {
     data.push_back(vectors[k].data);
     sizes.push_back(vectors[k].size);
+    total += vectors[k].size;
   }
   const std::vector<int64_t> starts =
       starts_of(count, [&](int64_t k) { return (sizes[k] + kSquaresBlock - 1) / kSquaresBlock; });
   std::vector<double> blocks(static_cast<size_t>(starts.back()));
   const SquaresTask<T> task{count, data.data(), sizes.data(), starts.data(), blocks.data()};
   const auto kernel = kernels().of<T>().sum_squares;
-  run_team(threads_for(starts.back() * kSquaresBlock), [&](Team& team, int thread) { kernel(task, team, thread); });
+  run_team(threads_for(total), [&](Team& team, int thread) { kernel(task, team, thread); });
   for (int64_t k = 0; k < count; ++k) {
     sums[k] = 0;
     for (int64_t block = starts[k]; block < starts[k + 1]; ++block) sums[k] += blocks[block];

@@ -59,7 +59,8 @@ def integer_array(where: str, name: str, value: Any) -> np.ndarray:
 
 def dense(value: np.ndarray) -> np.ndarray:
     """`value` as the kernels read it: C-contiguous and aligned; itself where it is."""
-    return np.require(value, requirements=("C", "A"))
+    flags = value.flags
+    return value if flags.c_contiguous and flags.aligned else np.require(value, requirements=("C", "A"))
 
 
 def as_matrix(value: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import fusedrnn as fr
 from fusedrnn.models import LanguageModel, evaluate_perplexity, perplexity
 
 FORMS: list[dict[str, Any]] = [
@@ -332,3 +333,29 @@ def test_perplexity_refuses() -> None:
         evaluate_perplexity(model, np.array([1.0, 2.0]))
     with pytest.raises(ValueError, match="steps must be >= 1"):
         evaluate_perplexity(model, np.array([1, 2]), steps=0)
+
+
+@pytest.mark.parametrize("inputs", ["none", "linear", "embedding"])
+@pytest.mark.parametrize("read", ["all", "final", "mean"])
+def test_a_model_whose_input_is_data_saves_a_product(inputs: str, read: str) -> None:
+    generator = np.random.default_rng(3)
+    x = generator.integers(0, 9, (6, 4)) if inputs == "embedding" else generator.normal(size=(6, 4, 5))
+    below = {
+        "none": None,
+        "linear": fr.nn.Linear(5, 3, dtype="float64", seed=0),
+        "embedding": fr.nn.Embedding(9, 3, dtype="float64", seed=0),
+    }[inputs]
+    model = fr.models.SequenceModel(
+        fr.GRU(5 if below is None else 3, 7, dtype="float64", seed=1),
+        fr.nn.Linear(7, 2, dtype="float64", seed=2),
+        below,
+        read=read,
+    )
+    out, _, saved = model.forward(x)
+    dout = generator.normal(size=out.shape)
+    dx, grads = model.backward(saved, dout, retain=True)
+    without, same = model.backward(saved, dout, need_dx=False)
+    assert without is None
+    assert (dx is None) == (inputs == "embedding")
+    assert same.keys() == grads.keys()
+    assert all(np.array_equal(same[name], grads[name]) for name in grads)

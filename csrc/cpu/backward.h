@@ -9,8 +9,9 @@
 //
 //   dW_ih += dgx^T x        dW_hh += dgh^T h        db_ih += sum dgx        db_hh += sum dgh        dx = dgx W_ih
 //
-// A thread owns columns of the weight gradients, so no sum crosses threads; chunks follow from the problem alone, so
-// bits do not depend on the number of threads. With a projection y = W_hr h', dy_t + dh first goes through W_hr^T.
+// A thread owns rows of the weight gradients, and transposes for itself what it multiplies; where many threads would
+// own few rows each, it owns columns. So no sum crosses threads; chunks follow from the problem alone, so bits do not
+// depend on the number of threads. With a projection y = W_hr h', dy_t + dh first goes through W_hr^T.
 #pragma once
 
 #include "cpu/share.h"
@@ -24,6 +25,8 @@ template <class Cell, class T>
 class BackwardPass {
   using V = Vec<T>;
   static constexpr int W = V::kWidth, G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
+  static constexpr int64_t kOwnRows = 48;  // from so many on it pays that every thread packs all of the other factor
+  static constexpr int64_t kApart = 64 / sizeof(T);  // a cache line, so that near rows never share all their sets
   static constexpr int64_t kBlockValues = (512 << 10) / sizeof(T);  // half of a second-level cache
 
   // Where one row of one step reads and writes.
@@ -50,7 +53,9 @@ class BackwardPass {
         outputs_(padded<T>(sizes_.P)),
         gates_(G * sizes_.H),
         run_(run_of(gates_)),
-        chunk_rows_(task.plan.chunk_steps * sizes_.B) {
+        chunk_rows_(task.plan.chunk_steps * sizes_.B),
+        column_pitch_(chunk_rows_ + kApart),
+        own_gates_(smaller(gates_, task.panels.hr ? sizes_.P : gates_) >= kOwnRows * task.plan.threads) {
     Carver carver(task.workspace);
     const int64_t threads = task.plan.threads;
     dh_ = carver.template take<T>(sizes_.B * outputs_);
@@ -59,10 +64,10 @@ class BackwardPass {
     dgx_ = carver.template take<T>(chunk_rows_ * gates_);
     dgh_ = Cell::kOneGateGradient ? dgx_ : carver.template take<T>(chunk_rows_ * gates_);
     doutput_ = task.panels.hr ? carver.template take<T>(chunk_rows_ * sizes_.P) : nullptr;
-    dgx_columns_ = p_.ids ? nullptr : carver.template take<T>(gates_ * chunk_rows_);
+    dgx_columns_ = p_.ids ? nullptr : carver.template take<T>(gates_ * column_pitch_);
     dgh_columns_ =
-        Cell::kOneGateGradient && dgx_columns_ ? dgx_columns_ : carver.template take<T>(gates_ * chunk_rows_);
-    doutput_columns_ = task.panels.hr ? carver.template take<T>(sizes_.P * chunk_rows_) : nullptr;
+        Cell::kOneGateGradient && dgx_columns_ ? dgx_columns_ : carver.template take<T>(gates_ * column_pitch_);
+    doutput_columns_ = task.panels.hr ? carver.template take<T>(sizes_.P * column_pitch_) : nullptr;
     by_id_ = p_.ids ? carver.template take<T>(sizes_.I * gates_) : nullptr;
     step_rows_ = carver.template take<StepRow>(threads * sizes_.B);
     pack_groups_ = larger(kBlockValues / larger(chunk_rows_ * W, 1), Tiles<T, 1>::kMaxGroups);
@@ -91,17 +96,23 @@ class BackwardPass {
       }
       team.barrier();
       transpose_gradients(count, team, thread);
-      team.barrier();
+      if (!own_gates_) team.barrier();
       gradients(s0, s1, count, s1 == steps, team, thread);
       team.barrier();
       s1 = s0;
     }
     leave_state(dh_, p_.dstate_in[0], sizes_.P, share, share.outputs, clock_, 0);
     for (int k = 1; k < S; ++k) leave_state(dstate_[k], p_.dstate_in[k], sizes_.H, share, share.units, clock_, 0);
+    if (same_bias_gradients()) {
+      const Range part = part_of(gates_, thread, team.size());
+      for (int64_t j = part.begin; j < part.end; ++j) p_.db_hh[j] = p_.db_ih[j];
+    }
     if (p_.ids) sum_by_id(team, thread);
   }
 
  private:
+  bool same_bias_gradients() const { return Cell::kOneGateGradient && p_.db_ih && p_.db_hh; }
+
   void start(const Share& share, Team& team, int thread) const {
     const int threads = team.size();
     enter_state(p_.dstate_out[0], dh_, sizes_.P, share, share.outputs, clock_);
@@ -225,9 +236,15 @@ class BackwardPass {
   }
 
   void transpose_part(const T* rows, int64_t columns, int64_t count, T* out, Team& team, int thread) const {
-    const Range part = part_of(groups_of<T>(columns), thread, team.size());
-    const int64_t begin = part.begin * W, end = smaller(columns, part.end * W);
-    transpose(rows + begin, columns, count, end - begin, out + begin * chunk_rows_, chunk_rows_, count);
+    const Range part = rows_of(columns, team, thread);
+    transpose(rows + part.begin, columns, count, part.end - part.begin, out + part.begin * column_pitch_, column_pitch_,
+              count);
+  }
+
+  // Rows of a weight gradient, which are columns of the gate gradients, that a thread transposes.
+  static Range rows_of(int64_t rows, Team& team, int thread) {
+    const Range part = part_of(groups_of<T>(rows), thread, team.size());
+    return {part.begin * W, smaller(rows, part.end * W)};
   }
 
   // The products over the rows of a chunk of steps [s0, s1), `count` rows in all.
@@ -240,31 +257,36 @@ class BackwardPass {
         for (int64_t m = 0, live = clock_.live(s); m < live; ++m, ++r) source[r] = row_at(s, m);
     };
     const int other = threads - 1 - thread;  // so that no thread gets the larger part of both
+    const auto add = [&](const T* left, int64_t rows, T* out, int64_t columns, int who) {
+      const int64_t groups = groups_of<T>(columns);
+      if (own_gates_)
+        add_outer(left, rows_of(rows, team, thread), source, count, out, columns, {0, groups}, first, thread);
+      else
+        add_outer(left, {0, rows}, source, count, out, columns, part_of(groups, who, threads), first, thread);
+    };
     gather([&](int64_t s, int64_t m) { return output_before(s, m, clock_.cut(s, m)); });
-    add_outer(dgh_columns_, gates_, source, count, p_.dw_hh, sizes_.P, part_of(groups_of<T>(sizes_.P), other, threads),
-              first, thread);
+    add(dgh_columns_, gates_, p_.dw_hh, sizes_.P, other);
     if (task_.panels.hr) {
       gather([&](int64_t s, int64_t m) {
         return p_.saved.raw + (clock_.time(s, m) * sizes_.B + clock_.row[m]) * sizes_.H;
       });
-      add_outer(doutput_columns_, sizes_.P, source, count, p_.dw_hr, sizes_.H, part_of(hidden_ / W, thread, threads),
-                first, thread);
+      add(doutput_columns_, sizes_.P, p_.dw_hr, sizes_.H, thread);
     }
     if (p_.ids) {
       add_by_id(s0, s1, team, thread);
     } else {
       gather([&](int64_t s, int64_t m) { return p_.x.at(clock_.time(s, m), clock_.row[m]); });
-      add_outer(dgx_columns_, gates_, source, count, p_.dw_ih, sizes_.I,
-                part_of(groups_of<T>(sizes_.I), thread, threads), first, thread);
+      add(dgx_columns_, gates_, p_.dw_ih, sizes_.I, thread);
     }
     add_columns(dgx_, count, p_.db_ih, first, part_of(groups_of<T>(gates_), other, threads));
-    add_columns(dgh_, count, p_.db_hh, first, part_of(groups_of<T>(gates_), thread, threads));
-    if (p_.dx) input_gradient(s0, s1, part_of(count, thread, threads), thread);
+    if (!same_bias_gradients())
+      add_columns(dgh_, count, p_.db_hh, first, part_of(groups_of<T>(gates_), thread, threads));
+    if (p_.dx) input_gradient(s0, s1, team, thread);
   }
 
-  // out (rows_out, columns) = or += sum over r of left[:, r] source[r], for groups of columns. Both factors are taken
-  // in blocks that stay in the cache.
-  void add_outer(const T* left, int64_t rows_out, const T* const* source, int64_t count, T* out, int64_t columns,
+  // out (.., columns) = or += sum over r of left[:, r] source[r], for some rows and groups of columns. Both factors are
+  // taken in blocks that stay in the cache.
+  void add_outer(const T* left, Range rows_out, const T* const* source, int64_t count, T* out, int64_t columns,
                  Range groups, bool assign, int thread) const {
     T* pack = pack_ + thread * pack_groups_ * chunk_rows_ * W;
     const T** pointers = pointers_ + thread * pointer_pitch_;
@@ -272,9 +294,9 @@ class BackwardPass {
     for (int64_t g0 = groups.begin; g0 < groups.end; g0 += pack_groups_) {
       const int64_t width = smaller(pack_groups_, groups.end - g0);
       pack_sources(source, count, columns, {g0, g0 + width}, pack);
-      for (int64_t j0 = 0; j0 < rows_out; j0 += row_block) {
-        const int64_t rows = smaller(row_block, rows_out - j0);
-        for (int64_t j = 0; j < rows; ++j) pointers[j] = left + (j0 + j) * chunk_rows_;
+      for (int64_t j0 = rows_out.begin; j0 < rows_out.end; j0 += row_block) {
+        const int64_t rows = smaller(row_block, rows_out.end - j0);
+        for (int64_t j = 0; j < rows; ++j) pointers[j] = left + (j0 + j) * column_pitch_;
         product<T, 1>(rows, pointers, count, run_, pack, 0, width, Order::kRising,
                       one_by_one([&](int64_t r, int64_t u, const T* sums) {
                         const int64_t i = (g0 + u) * W;
@@ -308,20 +330,21 @@ class BackwardPass {
     }
   }
 
-  // dx = dgx W_ih, for rows of the chunk
-  void input_gradient(int64_t s0, int64_t s1, Range part, int thread) const {
+  // dx = dgx W_ih, for some rows of the chunk: split by rows, those whose dgx the thread has made itself.
+  void input_gradient(int64_t s0, int64_t s1, Team& team, int thread) const {
+    const bool by_rows = task_.plan.split == Split::kRows;
     const T** pointers = pointers_ + thread * pointer_pitch_;
     const T** target = sources_ + thread * chunk_rows_;
-    int64_t r = 0;
+    int64_t r = 0, own = 0;
     for (int64_t s = s0; s < s1; ++s)
       for (int64_t m = 0, live = clock_.live(s); m < live; ++m, ++r) {
-        pointers[r] = dgx_ + r * gates_;
-        target[r] = p_.dx.at(clock_.time(s, m), clock_.row[m]);
+        if ((by_rows ? m : r) % team.size() != thread) continue;
+        pointers[own] = dgx_ + r * gates_;
+        target[own++] = p_.dx.at(clock_.time(s, m), clock_.row[m]);
       }
-    product<T, 1>(part.end - part.begin, pointers + part.begin, gates_, run_, task_.panels.ih, 0,
-                  groups_of<T>(sizes_.I), Order::kRising, one_by_one([&](int64_t i, int64_t g, const T* sums) {
-                    T* dx = const_cast<T*>(target[part.begin + i]);
-                    store_columns(dx + g * W, sizes_.I - g * W, V::load(sums));
+    product<T, 1>(own, pointers, gates_, run_, task_.panels.ih, 0, groups_of<T>(sizes_.I), Order::kRising,
+                  one_by_one([&](int64_t i, int64_t g, const T* sums) {
+                    store_columns(const_cast<T*>(target[i]) + g * W, sizes_.I - g * W, V::load(sums));
                   }));
   }
 
@@ -358,6 +381,8 @@ class BackwardPass {
   const int64_t gates_;             // G*H, a row of gate gradients
   const int64_t run_;               // of the sums, see cpu/tile.h
   const int64_t chunk_rows_;        // rows of a chunk at most
+  const int64_t column_pitch_;      // of the transposed gradients
+  const bool own_gates_;            // a thread owns rows of the weight gradients, else columns
   int64_t pointer_pitch_;
   T* dh_;                // (B, outputs_), in order of rows
   T* dstate_[S];         // (B, hidden_), states 1..

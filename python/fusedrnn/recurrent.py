@@ -295,7 +295,13 @@ class Recurrent(Module):
         return Stepper(self, batch)
 
     def backward(
-        self, saved: Saved, dy: np.ndarray | None, dstate: State = None, *, retain: bool = False
+        self,
+        saved: Saved,
+        dy: np.ndarray | None,
+        dstate: State = None,
+        *,
+        need_dx: bool = True,
+        retain: bool = False,
     ) -> tuple[np.ndarray | None, State, dict[str, np.ndarray]]:
         """Gradients for the forward call that returned `saved`.
 
@@ -304,6 +310,7 @@ class Recurrent(Module):
         saved : what `forward` returned; used up unless `retain`
         dy : gradient of the loss with respect to y, of its shape; ignored beyond a row's length. None: zeros
         dstate : gradient with respect to the state that `forward` returned, in its form; None: zeros
+        need_dx : False gives dx = None and saves a matrix product, for a layer whose input is data
         retain : keep `saved` for another backward
 
         Returns
@@ -322,7 +329,7 @@ class Recurrent(Module):
             Shapes do not fit, or both `dy` and `dstate` are None.
         """
         where = f"{type(self).__name__}.backward"
-        retain = checks.boolean(where, "retain", retain)
+        retain, need_dx = checks.boolean(where, "retain", retain), checks.boolean(where, "need_dx", need_dx)
         fields = expect(where, saved).read(where, self)
         layout: Layout = fields.layout.named(where)
         batch: Batch = fields.batch
@@ -338,7 +345,7 @@ class Recurrent(Module):
         for layer in reversed(range(self.num_layers)):
             kept: _Kept = fields.kept[layer]
             inside: list[np.ndarray | None] = [None] * self._directions
-            if kept.x is not None:  # ids have no gradient
+            if kept.x is not None and (need_dx or layer > 0):  # ids have no gradient
                 inside = [_core.empty(kept.x.shape, self.dtype) for _ in inside]
                 if layer == 0:
                     dx, inside[0] = layout.new_sequence(batch.steps, batch.rows, self.input_size)

@@ -100,7 +100,7 @@ def make(
     def compute(batch: Any, state: None, step: int) -> Step:
         logits, _, saved = model.forward(batch.x.swapaxes(0, 1), step=step, row_offset=batch.row_offset)
         value, saved_loss = loss.forward(logits, batch.y)
-        _, grads = model.backward(saved, loss.backward(saved_loss))
+        _, grads = model.backward(saved, loss.backward(saved_loss), need_dx=False)
         return Step(float(value), len(batch.y), grads, figures={"accuracy": accuracy(logits, batch.y)})
 
     return model, optimizer, compute

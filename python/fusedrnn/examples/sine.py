@@ -109,7 +109,7 @@ def make(settings: Settings, seed: int) -> tuple[SequenceModel, Adagrad, Callabl
     def compute(batch: Any, state: None, step: int) -> Step:
         out, _, saved = model.forward(as_steps(batch.x, settings), step=step, row_offset=batch.row_offset)
         value, saved_loss = loss.forward(out, batch.y)
-        _, grads = model.backward(saved, loss.backward(saved_loss))
+        _, grads = model.backward(saved, loss.backward(saved_loss), need_dx=False)
         return Step(float(value), len(batch.x), grads)
 
     return model, optimizer, compute

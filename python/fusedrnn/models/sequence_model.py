@@ -151,7 +151,7 @@ class SequenceModel(Module):
         return out, state, Saved(self, parts=parts, steps=steps, state=state)
 
     def backward(
-        self, saved: Saved, dout: np.ndarray, *, retain: bool = False
+        self, saved: Saved, dout: np.ndarray, *, need_dx: bool = True, retain: bool = False
     ) -> tuple[np.ndarray | None, dict[str, np.ndarray]]:
         """Gradients for the forward call that returned `saved`; they stop at the initial state.
 
@@ -159,6 +159,7 @@ class SequenceModel(Module):
         ----------
         saved : what `forward` returned; used up unless `retain`
         dout : gradient of the loss with respect to `out`
+        need_dx : False gives dx = None and saves a matrix product, for a model whose input is data
         retain : keep `saved` for another backward
 
         Returns
@@ -174,7 +175,7 @@ class SequenceModel(Module):
             `dout` does not fit.
         """
         where = "SequenceModel.backward"
-        retain = checks.boolean(where, "retain", retain)
+        retain, need_dx = checks.boolean(where, "retain", retain), checks.boolean(where, "need_dx", need_dx)
         fields = expect(where, saved).take(where, retain, self)
         parts: dict[str, Saved] = fields.parts
         grads: dict[str, dict[str, np.ndarray]] = {}
@@ -188,13 +189,16 @@ class SequenceModel(Module):
             dr, _ = self._pool.backward(parts["pool"], dr, retain=retain)
         if self.dropout is not None:
             dr, _ = self.dropout.backward(parts["dropout"], dr[None] if dr.ndim == 2 else dr, retain=retain)
+        below: dict[str, bool] = {"retain": retain, "need_dx": need_dx or self.inputs is not None}
         if self.read == "final":
             dstate = self._d_final(dr[0] if dr.ndim == 3 else dr, fields.state)
-            dx, _, grads["rnn"] = self.rnn.backward(parts["rnn"], None, dstate, retain=retain)
+            dx, _, grads["rnn"] = self.rnn.backward(parts["rnn"], None, dstate, **below)
         else:
-            dx, _, grads["rnn"] = self.rnn.backward(parts["rnn"], dr, retain=retain)
+            dx, _, grads["rnn"] = self.rnn.backward(parts["rnn"], dr, **below)
         # u = inputs(x)
-        if self.inputs is not None:
+        if isinstance(self.inputs, Linear):
+            dx, grads["inputs"] = self.inputs.backward(parts["inputs"], dx, need_dx=need_dx, retain=retain)
+        elif self.inputs is not None:
             dx, grads["inputs"] = self.inputs.backward(parts["inputs"], dx, retain=retain)
         return dx, {f"{prefix}.{name}": value for prefix, part in grads.items() for name, value in part.items()}
 

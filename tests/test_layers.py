@@ -112,7 +112,7 @@ def test_constructors_have_the_promised_arguments(maker, more):
             ["x", "state"],
             {"lengths": None, "reset": None, "training": True, "step": 0, "row_offset": 0},
         ),
-        ("backward", ["saved", "dy", "dstate"], {"retain": False}),
+        ("backward", ["saved", "dy", "dstate"], {"need_dx": True, "retain": False}),
     ],
 )
 @pytest.mark.parametrize("maker", [fr.RNN, fr.GRU, fr.LSTM])

@@ -67,6 +67,12 @@ FUSEDRNN_INLINE Vec<float> zero_unless_positive(Vec<float> d, Vec<float> y) {
   return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(y.v, _mm512_setzero_ps(), _CMP_NLE_UQ), d.v);
 }
 
+FUSEDRNN_INLINE Vec<float> absolute(Vec<float> x) { return _mm512_abs_ps(x.v); }
+// x >= 0 with the sign of y
+FUSEDRNN_INLINE Vec<float> with_sign(Vec<float> x, Vec<float> y) {
+  return _mm512_or_ps(x.v, _mm512_and_ps(y.v, _mm512_set1_ps(-0.0f)));
+}
+
 // a where x < limit, else b; also where x is NaN.
 FUSEDRNN_INLINE Vec<float> where_less(Vec<float> x, Vec<float> limit, Vec<float> a, Vec<float> b) {
   return _mm512_mask_mov_ps(b.v, _mm512_cmp_ps_mask(x.v, limit.v, _CMP_LT_OQ), a.v);
@@ -114,6 +120,10 @@ FUSEDRNN_INLINE Vec<double> last_bits_as_exponent(Vec<double> x) {
 FUSEDRNN_INLINE Vec<double> reciprocal(Vec<double> x) { return Vec<double>(1) / x; }
 FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
   return _mm512_maskz_mov_pd(_mm512_cmp_pd_mask(y.v, _mm512_setzero_pd(), _CMP_NLE_UQ), d.v);
+}
+FUSEDRNN_INLINE Vec<double> absolute(Vec<double> x) { return _mm512_abs_pd(x.v); }
+FUSEDRNN_INLINE Vec<double> with_sign(Vec<double> x, Vec<double> y) {
+  return _mm512_or_pd(x.v, _mm512_and_pd(y.v, _mm512_set1_pd(-0.0)));
 }
 FUSEDRNN_INLINE Vec<double> where_less(Vec<double> x, Vec<double> limit, Vec<double> a, Vec<double> b) {
   return _mm512_mask_mov_pd(b.v, _mm512_cmp_pd_mask(x.v, limit.v, _CMP_LT_OQ), a.v);
@@ -167,6 +177,12 @@ FUSEDRNN_INLINE Vec<float> zero_unless_positive(Vec<float> d, Vec<float> y) {
   return _mm256_and_ps(_mm256_cmp_ps(y.v, _mm256_setzero_ps(), _CMP_NLE_UQ), d.v);
 }
 
+FUSEDRNN_INLINE Vec<float> absolute(Vec<float> x) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x.v); }
+// x >= 0 with the sign of y
+FUSEDRNN_INLINE Vec<float> with_sign(Vec<float> x, Vec<float> y) {
+  return _mm256_or_ps(x.v, _mm256_and_ps(y.v, _mm256_set1_ps(-0.0f)));
+}
+
 // a where x < limit, else b; also where x is NaN.
 FUSEDRNN_INLINE Vec<float> where_less(Vec<float> x, Vec<float> limit, Vec<float> a, Vec<float> b) {
   return _mm256_blendv_ps(b.v, a.v, _mm256_cmp_ps(x.v, limit.v, _CMP_LT_OQ));
@@ -215,6 +231,10 @@ FUSEDRNN_INLINE Vec<double> reciprocal(Vec<double> x) { return Vec<double>(1) / 
 FUSEDRNN_INLINE Vec<double> zero_unless_positive(Vec<double> d, Vec<double> y) {
   return _mm256_and_pd(_mm256_cmp_pd(y.v, _mm256_setzero_pd(), _CMP_NLE_UQ), d.v);
 }
+FUSEDRNN_INLINE Vec<double> absolute(Vec<double> x) { return _mm256_andnot_pd(_mm256_set1_pd(-0.0), x.v); }
+FUSEDRNN_INLINE Vec<double> with_sign(Vec<double> x, Vec<double> y) {
+  return _mm256_or_pd(x.v, _mm256_and_pd(y.v, _mm256_set1_pd(-0.0)));
+}
 FUSEDRNN_INLINE Vec<double> where_less(Vec<double> x, Vec<double> limit, Vec<double> a, Vec<double> b) {
   return _mm256_blendv_pd(b.v, a.v, _mm256_cmp_pd(x.v, limit.v, _CMP_LT_OQ));
 }
@@ -257,6 +277,9 @@ template <class T> FUSEDRNN_INLINE Vec<T> sqrt(Vec<T> x) { return Vec<T>(std::sq
 // One number, widened if it is float.
 template <class T> FUSEDRNN_INLINE Vec<double> load_wide(const T* p) { return Vec<double>(static_cast<double>(*p)); }
 template <class T> FUSEDRNN_INLINE Vec<T> zero_unless_positive(Vec<T> d, Vec<T> y) { return y.v <= T(0) ? Vec<T>(0) : d; }
+template <class T> FUSEDRNN_INLINE Vec<T> absolute(Vec<T> x) { return Vec<T>(std::abs(x.v)); }
+// x >= 0 with the sign of y
+template <class T> FUSEDRNN_INLINE Vec<T> with_sign(Vec<T> x, Vec<T> y) { return Vec<T>(std::copysign(x.v, y.v)); }
 template <class T> FUSEDRNN_INLINE Vec<T> reciprocal(Vec<T> x) { return Vec<T>(T(1) / x.v); }
 // a where x < limit, else b; also where x is NaN.
 template <class T> FUSEDRNN_INLINE Vec<T> where_less(Vec<T> x, Vec<T> limit, Vec<T> a, Vec<T> b) { return x.v < limit.v ? a : b; }

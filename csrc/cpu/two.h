@@ -49,6 +49,14 @@ FUSEDRNN_INLINE Two<T> last_bits_as_exponent(Two<T> x) {
   return {last_bits_as_exponent(x.first), last_bits_as_exponent(x.second)};
 }
 template <class T>
+FUSEDRNN_INLINE Two<T> absolute(Two<T> x) {
+  return {absolute(x.first), absolute(x.second)};
+}
+template <class T>
+FUSEDRNN_INLINE Two<T> with_sign(Two<T> x, Two<T> y) {
+  return {with_sign(x.first, y.first), with_sign(x.second, y.second)};
+}
+template <class T>
 FUSEDRNN_INLINE Two<T> reciprocal(Two<T> x) {
   return {reciprocal(x.first), reciprocal(x.second)};
 }

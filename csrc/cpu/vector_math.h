@@ -79,15 +79,16 @@ FUSEDRNN_INLINE V tanh_near_zero(V x, V square) {
   return fma(x * square, p, x);
 }
 
-// (exp(2x) - 1) / (exp(2x) + 1)
+// (exp(2x) - 1) / (exp(2x) + 1), of |x|: below zero both would be rounded on the scale of 1.
 template <class V>
 FUSEDRNN_INLINE V tanh(V x) {
   using T = typename V::Element;
   using C = MathConstants<T>;
+  const V size = absolute(x);
   V scale, p;
-  split_exp(at_most(V(C::kTanhLimit), at_least(V(-C::kTanhLimit), x + x)), scale, p);
+  split_exp(at_most(V(C::kTanhLimit), size + size), scale, p);
   const V e = fma(scale, p, scale - V(1));
-  const V far = e / (e + V(2));
+  const V far = with_sign(e / (e + V(2)), x);
   if constexpr (sizeof(T) == sizeof(double)) {
     return far;
   } else {

@@ -7,9 +7,22 @@
 #include "contract/checked.h"
 #include "cpu/buffer.h"
 #include "intake.h"
+#include "tracing.h"
 
 namespace fusedrnn::python {
 namespace {
+
+// Under which tracemalloc counts the memory of arrays, so that it counts this as well.
+unsigned int domain() {
+  static const auto number = py::module_::import("numpy.lib").attr("tracemalloc_domain").cast<unsigned int>();
+  return number;
+}
+
+void release(void* held) {
+  const auto* buffer = static_cast<cpu::Buffer*>(held);
+  fusedrnn_forget_memory(domain(), buffer->data());
+  delete buffer;
+}
 
 py::array empty(const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
   int64_t bytes = dtype.itemsize();
@@ -22,7 +35,8 @@ py::array empty(const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
   if (bytes < kSmall) return py::array(dtype, shape);
   auto buffer = std::make_unique<cpu::Buffer>(static_cast<size_t>(bytes));
   char* const data = buffer->data();
-  const py::capsule owner(buffer.get(), [](void* held) { delete static_cast<cpu::Buffer*>(held); });
+  fusedrnn_count_memory(domain(), data, static_cast<size_t>(bytes));
+  const py::capsule owner(buffer.get(), &release);
   buffer.release();
   return py::array(dtype, shape, data, owner);
 }

@@ -75,7 +75,7 @@ def src_binds_the_contract_and_the_backend(root: Path) -> Iterator[str]:
         for name in included(path):
             file = name[1:-1]
             ours = (root / "csrc" / file).is_file() or (root / "src" / file).is_file()
-            if not (ours if name.startswith('"') else re.match(r"<(pybind11/|[a-z_0-9]+>$)", name)):
+            if not (ours if name.startswith('"') else re.match(r"<(pybind11/|stddef.h>|[a-z_0-9]+>$)", name)):
                 yield f"{path.relative_to(root)} -> {name}"
 
 

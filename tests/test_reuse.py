@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import multiprocessing
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,20 @@ def test_what_is_too_large_to_keep_goes_back_to_the_system():
     assert resident() - before > 350 << 20
     del array, arrays
     assert resident() - before < 300 << 20
+
+
+def test_tracemalloc_counts_it():
+    arrays = tracemalloc.DomainFilter(True, np.lib.tracemalloc_domain)
+    traced = lambda: sum(t.size for t in tracemalloc.take_snapshot().filter_traces([arrays]).traces)  # noqa: E731
+    tracemalloc.start()
+    try:
+        before = traced()
+        array = _core.empty(MEGABYTE, FLOAT)
+        assert traced() - before == array.nbytes
+        del array
+        assert traced() == before
+    finally:
+        tracemalloc.stop()
 
 
 def test_many_threads_never_get_the_same_block():

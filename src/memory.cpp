@@ -12,15 +12,12 @@
 namespace fusedrnn::python {
 namespace {
 
-// Under which tracemalloc counts the memory of arrays, so that it counts this as well.
-unsigned int domain() {
-  static const auto number = py::module_::import("numpy.lib").attr("tracemalloc_domain").cast<unsigned int>();
-  return number;
-}
+// Under which tracemalloc counts the memory of arrays, so that it counts this as well. Set when the module is loaded.
+unsigned int domain = 0;
 
 void release(void* held) {
   const auto* buffer = static_cast<cpu::Buffer*>(held);
-  fusedrnn_forget_memory(domain(), buffer->data());
+  fusedrnn_forget_memory(domain, buffer->data());
   delete buffer;
 }
 
@@ -31,11 +28,10 @@ py::array empty(const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
     bytes = checked_product({bytes, axis});
   }
   if (dtype.attr("hasobject").cast<bool>()) throw py::type_error("empty: dtype must be one of numbers");
-  constexpr int64_t kSmall = 16 << 10;  // not worth an owner of its own
-  if (bytes < kSmall) return py::array(dtype, shape);
+  if (bytes < static_cast<int64_t>(cpu::kSmallMemory)) return py::array(dtype, shape);
   auto buffer = std::make_unique<cpu::Buffer>(static_cast<size_t>(bytes));
   char* const data = buffer->data();
-  fusedrnn_count_memory(domain(), data, static_cast<size_t>(bytes));
+  fusedrnn_count_memory(domain, data, static_cast<size_t>(bytes));
   const py::capsule owner(buffer.get(), &release);
   buffer.release();
   return py::array(dtype, shape, data, owner);
@@ -44,8 +40,10 @@ py::array empty(const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
 }  // namespace
 
 void bind_memory(py::module_& module) {
-  module.def("empty", &empty, py::arg("shape"), py::arg("dtype"),
-             "An array of any content, C-contiguous and aligned to 64 bytes, in memory that is used again.");
+  domain = py::module_::import("numpy.lib").attr("tracemalloc_domain").cast<unsigned int>();
+  module.def(
+      "empty", &empty, py::arg("shape"), py::arg("dtype"),
+      "An array of any content, C-contiguous. From 64 KB on it is aligned to 64 bytes and its memory is used again.");
 }
 
 }  // namespace fusedrnn::python

@@ -1,4 +1,4 @@
-// The exponentials of a softmax, and rows times factors, for the loss.
+// The softmax in the loss: its exponentials, rows times factors, and the whole way from logits to their gradient.
 #include "bindings.h"
 #include "cpu/backend.h"
 #include "intake.h"

@@ -121,6 +121,7 @@ KNOW_THE_KERNELS = {
     "functional.softmax_cross_entropy",
     "optim.kernels",
     "recurrent",
+    "sequences",
     "stepper",
     "threads",
     "cli",

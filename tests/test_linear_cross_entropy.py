@@ -73,6 +73,11 @@ def test_factors_and_what_is_saved(training, portions):
         backward(saved)
 
 
+def test_the_loss_is_a_python_number():
+    x, weight, bias, targets = problem((3,), 2, 4, "float32")
+    assert type(forward(x, weight, bias, targets, scale=np.float32(0.3))[0]) is float
+
+
 def test_without_a_bias():
     x, weight, _, targets = problem((8,), 3, 4)
     loss, saved = forward(x, weight, None, targets)

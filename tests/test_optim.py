@@ -837,3 +837,19 @@ def test_the_first_fault_that_clipping_finds_is_named() -> None:
         grads = {"a": np.array([1.0, math.nan]), "b": fixed}
         with pytest.raises(ValueError, match=message):
             optim.clip_by_global_norm({name: grads[name] for name in names}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("maker", "options", "name"),
+    [
+        (optim.Adam, {"eps": 1e-40}, "eps"),
+        (optim.AdamW, {"eps": 1e-40}, "eps"),
+        (optim.RMSprop, {"eps": 1e-40}, "eps"),
+        (optim.Adagrad, {"eps": 1e-40}, "eps"),
+        (optim.Adagrad, {"initial_accumulator": 1e-40, "eps": 0.0}, "initial_accumulator"),
+    ],
+)
+def test_denormal_settings_would_count_as_zero(maker, options, name):
+    where = maker.__name__
+    with pytest.raises(ValueError, match=rf"^{where}: {name} must be 0 or >= 1.18e-38, got 1e-40"):
+        maker(nn.Linear(2, 1, seed=0), 0.1, **options)

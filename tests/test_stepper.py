@@ -556,3 +556,15 @@ def test_a_reset_that_does_not_fit_is_refused_and_changes_nothing(arguments, kin
 def test_a_stepper_shows_what_it_is():
     assert repr(fr.LSTM(3, 5, seed=0).stepper(2)) == "LSTM(3, 5).stepper(2)"
     assert repr(fr.LSTM(3, 5, seed=0).stepper()) == "LSTM(3, 5).stepper()"
+
+
+def test_a_stepper_of_a_copied_layer_takes_arrays_of_any_origin():
+    layer = copy.deepcopy(fr.RNN(3, 4, seed=0))
+    step, ids = layer.stepper(2), np.array([0, 2])
+    x = pickle.loads(pickle.dumps(np.ones((2, 3), "float32")))
+    first = step(x).copy()
+    out = np.empty((2, 4), "float32")
+    second = step(fr.OneHot(ids, 3), out=out)
+    assert second is out
+    whole, _ = layer(np.stack([np.ones((2, 3), "float32"), np.eye(3, dtype="float32")[ids]]))
+    assert np.array_equal(np.stack([first, second]), whole)

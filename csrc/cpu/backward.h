@@ -65,8 +65,7 @@ class BackwardPass {
     dgh_ = Cell::kOneGateGradient ? dgx_ : carver.template take<T>(chunk_rows_ * gates_);
     doutput_ = task.panels.hr ? carver.template take<T>(chunk_rows_ * sizes_.P) : nullptr;
     dgx_columns_ = p_.ids ? nullptr : carver.template take<T>(gates_ * column_pitch_);
-    dgh_columns_ =
-        Cell::kOneGateGradient && dgx_columns_ ? dgx_columns_ : carver.template take<T>(gates_ * column_pitch_);
+    dgh_columns_ = Cell::kOneGateGradient && !p_.ids ? dgx_columns_ : carver.template take<T>(gates_ * column_pitch_);
     doutput_columns_ = task.panels.hr ? carver.template take<T>(sizes_.P * column_pitch_) : nullptr;
     by_id_ = p_.ids ? carver.template take<T>(sizes_.I * gates_) : nullptr;
     step_rows_ = carver.template take<StepRow>(threads * sizes_.B);

@@ -39,13 +39,14 @@ class Matmul {
     const int64_t groups = groups_of<T>(t_.N);
     const Range rows = by_rows_ ? part_of(t_.M, thread, team.size()) : Range{0, t_.M};
     const Range own = by_rows_ ? Range{0, groups} : part_of(groups, thread, team.size());
-    if (rows.begin == rows.end) return;
+    const bool summing = t_.row_sums && (by_rows_ || thread == 0);
+    if (rows.begin == rows.end || (own.begin == own.end && !summing)) return;
     const int64_t blocks = larger((own.end - own.begin + kPanels - 1) / kPanels, 1);  // one for the sums at least
     for (int64_t k0 = 0; k0 < larger(t_.K, 1); k0 += kDepth)
       for (int64_t block = 0; block < blocks; ++block) {
         const Range part = part_of(own.end - own.begin, static_cast<int>(block), static_cast<int>(blocks));
-        const bool summing = t_.row_sums && block == 0 && (by_rows_ || thread == 0);
-        multiply(rows, {own.begin + part.begin, own.begin + part.end}, k0, smaller(kDepth, t_.K - k0), summing, thread);
+        multiply(rows, {own.begin + part.begin, own.begin + part.end}, k0, smaller(kDepth, t_.K - k0),
+                 summing && block == 0, thread);
       }
   }
 

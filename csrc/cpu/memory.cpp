@@ -15,7 +15,6 @@ namespace fusedrnn::cpu {
 namespace {
 
 constexpr std::align_val_t kAlignment{64};
-constexpr size_t kSmall = 64 << 10;      // the system's allocator is good at these
 constexpr size_t kMostKept = 256 << 20;  // unused bytes that wait for the next request
 constexpr size_t kHuge = 4 << 20;        // worth pages of 2 MB
 
@@ -43,10 +42,11 @@ class Store {
   char* take(size_t size) {
     {
       const std::lock_guard<std::mutex> locked(mutex_);
-      const auto found = free_.find(size);
-      if (found != free_.end() && !found->second.empty()) {
-        char* at = found->second.back();
-        found->second.pop_back();
+      Shelf& shelf = shelves_[size];
+      shelf.asked = ++requests_;
+      if (!shelf.blocks.empty()) {
+        char* at = shelf.blocks.back();
+        shelf.blocks.pop_back();
         kept_ -= size;
         return at;
       }
@@ -62,9 +62,10 @@ class Store {
   void give(char* at, size_t size) noexcept {
     {
       const std::lock_guard<std::mutex> locked(mutex_);
+      make_room(size);
       if (kept_ + size <= kMostKept) {
         try {
-          free_[size].push_back(at);
+          shelves_[size].blocks.push_back(at);
           kept_ += size;
           return;
         } catch (const std::bad_alloc&) {  // no room to note it down: the system has it back
@@ -77,17 +78,39 @@ class Store {
   std::mutex& mutex() { return mutex_; }
 
  private:
+  // The free blocks of one size.
+  struct Shelf {
+    std::vector<char*> blocks;
+    uint64_t asked = 0;  // number of the last request for this size
+  };
+
+  // Gives blocks of the sizes back that nobody has asked for longest, until one more of `size` may stay.
+  void make_room(size_t size) noexcept {
+    while (kept_ + size > kMostKept) {
+      auto oldest = shelves_.end();
+      for (auto shelf = shelves_.begin(); shelf != shelves_.end(); ++shelf)
+        if (shelf->first != size && !shelf->second.blocks.empty() &&
+            (oldest == shelves_.end() || shelf->second.asked < oldest->second.asked))
+          oldest = shelf;
+      if (oldest == shelves_.end()) return;
+      ::operator delete(oldest->second.blocks.back(), kAlignment);
+      oldest->second.blocks.pop_back();
+      kept_ -= oldest->first;
+    }
+  }
+
   void release() {
     const std::lock_guard<std::mutex> locked(mutex_);
-    for (auto& [size, blocks] : free_)
-      for (char* at : blocks) ::operator delete(at, kAlignment);
-    free_.clear();
+    for (auto& [size, shelf] : shelves_)
+      for (char* at : shelf.blocks) ::operator delete(at, kAlignment);
+    shelves_.clear();
     kept_ = 0;
   }
 
   std::mutex mutex_;
-  std::map<size_t, std::vector<char*>> free_;
+  std::map<size_t, Shelf> shelves_;
   size_t kept_ = 0;
+  uint64_t requests_ = 0;
 };
 
 // Never destroyed, for arrays may outlive everything else.
@@ -102,13 +125,18 @@ Store& store() {
   return only;
 }
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1  // as GCC says it
+#endif
+#endif
 #if defined(__SANITIZE_ADDRESS__)
 constexpr bool kReuse = false;  // so that a use after free is seen
 #else
 constexpr bool kReuse = true;
 #endif
 
-bool reused(size_t bytes) { return kReuse && bytes >= kSmall && bytes <= kMostKept; }
+bool reused(size_t bytes) { return kReuse && bytes >= kSmallMemory && bytes <= kMostKept; }
 
 }  // namespace
 

@@ -175,6 +175,7 @@ class Recurrent(Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
+        self.dtype = np.dtype(self.dtype.type)  # a copied dtype is equal, but another object
         self._weights_changed = _core.Flag()
 
     def _packed(self, layer: int, direction: int) -> Any:
@@ -346,9 +347,9 @@ class Recurrent(Module):
             kept: _Kept = fields.kept[layer]
             inside: list[np.ndarray | None] = [None] * self._directions
             if kept.x is not None and (need_dx or layer > 0):  # ids have no gradient
-                inside = [_core.empty(kept.x.shape, self.dtype) for _ in inside]
                 if layer == 0:
                     dx, inside[0] = layout.new_sequence(batch.steps, batch.rows, self.input_size)
+                inside = [_core.empty(kept.x.shape, self.dtype) if part is None else part for part in inside]
             for direction, d_input in enumerate(inside):
                 grads |= self._backward_one(batch, layer, direction, kept, d_layer, dstate_after, d_input, dstate0)
             if inside[0] is not None and inside[-1] is not inside[0]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fusedrnn import checks
+from fusedrnn import _core, checks
 
 
 class OneHot:
@@ -130,7 +130,7 @@ class Layout:
     def new_sequence(self, steps: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
         """A new C-contiguous array in the user's layout, and the view (T, B, columns) of it."""
         outer = (rows, steps, columns) if self.batch_first and not self.unbatched else (steps, rows, columns)
-        value = np.empty(outer[:1] + outer[2:] if self.unbatched else outer, self.dtype)
+        value = _core.empty(outer[:1] + outer[2:] if self.unbatched else outer, self.dtype)
         return value, self.inward(value)
 
     def sequence(self, name: str, value: Any, steps: int, rows: int) -> np.ndarray:

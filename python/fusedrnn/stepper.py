@@ -99,7 +99,7 @@ class Stepper:
 
         Returns
         -------
-        y : (B, P) array, (P,) unbatched: `out`, or without it always the same array
+        y : (B, P) array, (P,) unbatched: `out`, or without it always the same array, up to a `refresh`
             The next step overwrites that array; copy what has to last, or give an `out`.
 
         Raises

@@ -61,11 +61,12 @@ def linear_cross_entropy_forward(
     reduction : {"mean", "sum"}
         "mean" divides the sum by the sum of the weights (the number of positions without weights).
     weights : (...) array of the dtype of `x`, or bool, optional
-        A position of weight 0 is ignored: its target is not read and its gradient is zero.
+        A position of weight 0 is ignored: its target is not read and its gradient is zero. Its x must be finite all
+        the same, for its zero times x joins the gradient of the weight.
     scale : factor on the loss and on its gradients
     training : whether the gradients are wanted
         They are made at once then. Without it only the loss is, in a third of the time, and
-        `linear_cross_entropy_backward` has to start over.
+        `linear_cross_entropy_backward` has to start over: until then x, weight and bias must stay as they are.
 
     Returns
     -------
@@ -101,7 +102,8 @@ def linear_cross_entropy_forward(
     checks.shape(where, "targets", integer_array(where, "targets", targets), "(...)", at.shape)
     index = check_ids(where, "targets", targets, len(weight), used=used).reshape(-1).astype(np.int64, copy=False)
     rows = _Rows(as_matrix(x), dense(weight), None if bias is None else dense(bias), index)
-    factors = at.coefficients(where, checks.real(where, "scale", scale, -math.inf, math.inf)).astype(x.dtype)
+    scale = checks.real(where, "scale", scale, -math.inf, math.inf)
+    factors = at.coefficients(where, scale).astype(x.dtype)
     losses, grads = rows.compute(factors if checks.boolean(where, "training", training) else None)
     saved = Saved(linear_cross_entropy_forward, rows=rows, factors=factors, grads=grads, shape=x.shape)
     return float(at.reduce(losses)) * scale, saved
@@ -120,7 +122,10 @@ def linear_cross_entropy_backward(
 
     Returns
     -------
-    Gradients
+    dx : (..., K) array
+    dweight : (V, K) array
+    dbias : (V,) array, or None without a bias
+        As a named tuple.
 
     Raises
     ------

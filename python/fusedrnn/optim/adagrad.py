@@ -9,7 +9,7 @@ from fusedrnn.module import Module
 from fusedrnn.optim.base import Optimizer
 from fusedrnn.optim.groups import Group
 from fusedrnn.optim.kernels import Updates, update
-from fusedrnn.optim.scalars import nonnegative
+from fusedrnn.optim.scalars import normal_or_zero
 from fusedrnn.optim.schedules import Schedule
 
 
@@ -58,8 +58,8 @@ class Adagrad(Optimizer):
         weight_decay: float = 0.0,
         groups: Sequence[Group] = (),
     ) -> None:
-        self._start = nonnegative("Adagrad", "initial_accumulator", initial_accumulator)
-        self._eps = checks.real("Adagrad", "eps", eps, 0.0, 1.0)
+        self._start = normal_or_zero("Adagrad", "initial_accumulator", initial_accumulator)
+        self._eps = normal_or_zero("Adagrad", "eps", checks.real("Adagrad", "eps", eps, 0.0, 1.0))
         if not self._start and not self._eps:
             raise ValueError("Adagrad: eps must be > 0 with initial_accumulator=0.0, got 0.0")
         super().__init__(module, lr, weight_decay=weight_decay, groups=groups)

@@ -11,7 +11,7 @@ from fusedrnn.module import Module
 from fusedrnn.optim.base import Optimizer
 from fusedrnn.optim.groups import Group
 from fusedrnn.optim.kernels import Updates, update
-from fusedrnn.optim.scalars import below_one
+from fusedrnn.optim.scalars import below_one, normal_or_zero
 from fusedrnn.optim.schedules import Schedule
 
 
@@ -61,7 +61,7 @@ class Adam(Optimizer):
         if not isinstance(betas, (tuple, list)) or len(betas) != 2:
             raise TypeError(f"{where}: betas must be a pair of numbers, got {checks.describe(betas)}")
         self._betas = (below_one(where, "betas[0]", betas[0]), below_one(where, "betas[1]", betas[1]))
-        self._eps = checks.real(where, "eps", eps, 0.0, 1.0, open_low=True)
+        self._eps = normal_or_zero(where, "eps", checks.real(where, "eps", eps, 0.0, 1.0, open_low=True))
         super().__init__(module, lr, weight_decay=weight_decay, groups=groups)
 
     def _slots(self) -> dict[str, float]:

@@ -9,7 +9,7 @@ from fusedrnn.module import Module
 from fusedrnn.optim.base import Optimizer
 from fusedrnn.optim.groups import Group
 from fusedrnn.optim.kernels import Updates, update
-from fusedrnn.optim.scalars import below_one, nonnegative
+from fusedrnn.optim.scalars import below_one, nonnegative, normal_or_zero
 from fusedrnn.optim.schedules import Schedule
 
 
@@ -70,7 +70,7 @@ class RMSprop(Optimizer):
         groups: Sequence[Group] = (),
     ) -> None:
         self._alpha = below_one("RMSprop", "alpha", alpha)
-        self._eps = checks.real("RMSprop", "eps", eps, 0.0, 1.0, open_low=True)
+        self._eps = normal_or_zero("RMSprop", "eps", checks.real("RMSprop", "eps", eps, 0.0, 1.0, open_low=True))
         self._momentum = nonnegative("RMSprop", "momentum", momentum)
         self._centered = checks.boolean("RMSprop", "centered", centered)
         self._eps_in_root = checks.boolean("RMSprop", "eps_in_root", eps_in_root)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from fusedrnn import checks
 
 
@@ -13,6 +15,18 @@ def nonnegative(where: str, name: str, value: Any) -> float:
     number = checks.real(where, name, value, 0.0, math.inf)
     if math.isinf(number):
         raise ValueError(f"{where}: {name} must be finite, got {number}")
+    return number
+
+
+def normal_or_zero(where: str, name: str, value: Any) -> float:
+    """Return `value` as a finite float, 0 or at least the smallest normal float32, else raise TypeError or ValueError.
+
+    The kernels take smaller ones for zero.
+    """
+    number = nonnegative(where, name, value)
+    smallest = float(np.finfo(np.float32).tiny)
+    if 0 < number < smallest:
+        raise ValueError(f"{where}: {name} must be 0 or >= {smallest:.3g}, got {number}")
     return number
 
 

@@ -84,8 +84,17 @@ def test_float32_errs_no_more_than_four_times_pytorch(case):
 @pytest.mark.parametrize("case", DESIGN + LARGE, ids=str)
 def test_float32_is_float64_rounded(case):
     problem = build(case, "float32")
-    wrong = {name: e for name, e in errors(run(problem), run_reference(problem)).items() if not e <= 2e-5}
-    assert not wrong
+    found, exact = run(problem), run_reference(problem)
+    assert found.keys() == exact.keys()
+    # The gradient of a single unit is one number, a sum of thousands that may cancel: the scale is that of the same
+    # weights of all layers and directions.
+    scales: dict[str, float] = {}
+    for name, value in exact.items():
+        kind = name.split("_l")[0]
+        scales[kind] = max(scales.get(kind, 0.0), np.abs(value).max(initial=0.0))
+    for name, value in exact.items():
+        difference = np.abs(found[name].astype(np.float64) - value).max(initial=0.0)
+        assert difference <= 2e-5 * scales[name.split("_l")[0]], name
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import warnings
 from dataclasses import replace
-from pathlib import Path
 
+import instruction_sets
 import numpy as np
 import pytest
 from problems import CELLS, PYTORCH_CELLS, Case, build, errors, pairwise, parts_of, run, run_reference, run_torch
 
 import fusedrnn as fr
-from fusedrnn import _core
 
 SIZES = [1, 3, 17, 30, 64, 129, 512]
 DESIGN = pairwise(
@@ -136,17 +132,6 @@ def test_inference_gives_the_bits_of_forward(case):
         assert np.array_equal(part, part2)
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", instruction_sets.ALL)
 def test_every_instruction_set_agrees_with_the_oracle(isa):
-    """Runs the tests of this file again in a process that is told which instruction set to use."""
-    if _core.isa() == isa or "FUSEDRNN_ISA" in os.environ:
-        pytest.skip("this process tests that one already")
-    probe = "from fusedrnn import _core; print(_core.isa())"
-    environment = os.environ | {"FUSEDRNN_ISA": isa}
-    came = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=False)
-    if came.returncode != 0:
-        pytest.skip(f"this processor has no {isa}: {came.stderr.strip().splitlines()[-1]}")
-    assert came.stdout.strip() == isa
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(Path(__file__))]
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout[-3000:]
+    instruction_sets.run_again(isa, __file__)

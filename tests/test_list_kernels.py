@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
+import instruction_sets
 import numpy as np
 import pytest
 from numeric import strided, unaligned
@@ -364,27 +361,8 @@ def digest() -> str:
     return found.hexdigest()
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", instruction_sets.ALL)
 def test_every_instruction_set_gives_the_same_bits(isa: str) -> None:
-    """Runs the tests of this file again in a process that is told which instruction set to use."""
-    if _core.isa() == isa or "FUSEDRNN_ISA" in os.environ:
-        pytest.skip("this process tests that one already")
-    environment = os.environ | {"FUSEDRNN_ISA": isa}
-
-    def run(*command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, *command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=Path(__file__).parent,
-        )
-
-    came = run("-c", "from fusedrnn import _core; print(_core.isa())")
-    if came.returncode != 0:
-        pytest.skip(f"this processor has no {isa}: {came.stderr.strip().splitlines()[-1]}")
-    assert came.stdout.strip() == isa
-    assert run("-c", "import test_list_kernels; print(test_list_kernels.digest())").stdout.strip() == digest()
-    again = run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", __file__)
-    assert again.returncode == 0, again.stdout[-3000:]
+    found = instruction_sets.python_with(isa, "-c", "import test_list_kernels; print(test_list_kernels.digest())")
+    assert found.stdout.strip() == digest(), found.stderr
+    instruction_sets.run_again(isa, __file__)

@@ -6,20 +6,17 @@ import copy
 import gc
 import os
 import pickle
-import subprocess
-import sys
 import threading
 import tracemalloc
 from itertools import product
-from pathlib import Path
 from typing import Any
 
+import instruction_sets
 import numpy as np
 import pytest
 from problems import CELLS, PROJECTING, Case, make_layer, parts_of
 
 import fusedrnn as fr
-from fusedrnn import _core
 
 WIDTHS = (1, 3, 16, 17, 33, 128)
 STEPS = 5
@@ -72,18 +69,9 @@ def test_steps_give_the_bits_of_one_call(case, dtype):
     assert_steps_are_the_call(layer, x, step, step.state)  # goes on where it stands
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", instruction_sets.ALL)
 def test_every_instruction_set_gives_the_bits_of_one_call(isa):
-    if _core.isa() == isa or "FUSEDRNN_ISA" in os.environ:
-        pytest.skip("this process tests that one already")
-    probe = "from fusedrnn import _core; print(_core.isa())"
-    environment = os.environ | {"FUSEDRNN_ISA": isa}
-    came = subprocess.run([sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=False)
-    if came.returncode != 0:
-        pytest.skip(f"this processor has no {isa}: {came.stderr.strip().splitlines()[-1]}")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", "bits", str(Path(__file__))]
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout[-3000:]
+    instruction_sets.run_again(isa, __file__, "-k", "bits")
 
 
 @pytest.mark.parametrize("case", WIDE, ids=str)

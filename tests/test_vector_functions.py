@@ -5,16 +5,11 @@ An RNN with one unit and weight 1 computes tanh(x); a GRU whose candidate is 0 c
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import instruction_sets
 import numpy as np
 import pytest
 
 import fusedrnn as fr
-from fusedrnn import _core
 
 MANTISSAS = 257  # of each exponent
 TANH_ULPS, TANH_ULPS_NEAR_ZERO, SIGMOID_ULPS = 1.5, 0.6, 2.5  # as docs/kernels.md states them
@@ -105,16 +100,6 @@ def test_a_number_has_one_value_wherever_it_stands(rows):
     assert np.array_equal(among, np.repeat(alone, rows, axis=1))
 
 
-@pytest.mark.parametrize("isa", ["scalar", "avx2", "avx512"])
+@pytest.mark.parametrize("isa", instruction_sets.ALL)
 def test_every_instruction_set_is_as_exact(isa):
-    """Runs the tests of this file again in a process that is told which instruction set to use."""
-    if _core.isa() == isa or "FUSEDRNN_ISA" in os.environ:
-        pytest.skip("this process tests that one already")
-    environment = os.environ | {"FUSEDRNN_ISA": isa}
-    probe = [sys.executable, "-c", "import fusedrnn; from fusedrnn import _core; _core.isa()"]
-    came = subprocess.run(probe, env=environment, capture_output=True, text=True, check=False)
-    if came.returncode != 0:
-        pytest.skip(f"this processor has no {isa}: {came.stderr.strip().splitlines()[-1]}")
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(Path(__file__))]
-    again = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert again.returncode == 0, again.stdout[-3000:]
+    instruction_sets.run_again(isa, __file__)

@@ -26,7 +26,10 @@ FUSEDRNN_INLINE void drop_columns(const uint32_t (&words)[4][kDropLanes], const 
 template <class T>
 void drop(const cpu::DropoutTask<T>& task, Team& team, int thread) {
   const Range rows = part_of(task.T_ * task.B, thread, team.size());
-  const bool all = task.threshold > UINT32_MAX;
+  if (task.threshold > UINT32_MAX) {  // none is kept
+    for (int64_t j = rows.begin * task.C; j < rows.end * task.C; ++j) task.out[j] = T(0);
+    return;
+  }
   for (int64_t r = rows.begin; r < rows.end; ++r) {
     const auto t = static_cast<uint32_t>(r / task.B);
     const auto row = static_cast<uint32_t>(task.mask.row_offset + static_cast<uint64_t>(r % task.B));
@@ -36,10 +39,7 @@ void drop(const cpu::DropoutTask<T>& task, Team& team, int thread) {
       const int64_t columns = smaller(task.C - j, kDropColumns);
       uint32_t words[4][kDropLanes];
       mask_words(task.mask, static_cast<uint32_t>(j / 4), t, row, words);
-      if (all)
-        for (int64_t c = 0; c < columns; ++c) out[j + c] = T(0);
-      else
-        drop_columns(words, x + j, task.scale, static_cast<uint32_t>(task.threshold), columns, out + j);
+      drop_columns(words, x + j, task.scale, static_cast<uint32_t>(task.threshold), columns, out + j);
     }
   }
 }

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.functional._checks import check_ids, integer_array
 
 Reduction = Literal["mean", "sum", "none"]
 REDUCTIONS = ("mean", "sum", "none")
@@ -46,6 +47,12 @@ class Positions:
         if self.scale is not None:
             wide[self.scale == 0] = 0.0
         return wide
+
+    def targets(self, where: str, value: Any, classes: int) -> np.ndarray:
+        """`value` (...) as (n,) indices after checking that those used lie in [0, classes); 0 for the others."""
+        checks.shape(where, "targets", integer_array(where, "targets", value), "(...)", self.shape)
+        used = None if self.used is None else self.used.reshape(self.shape)
+        return check_ids(where, "targets", value, classes, used=used).reshape(-1)
 
     def reduce(self, losses: np.ndarray) -> float | np.ndarray:
         """Equation (1) for losses (n,) in float64."""

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from fusedrnn import _core, checks
-from fusedrnn.functional._checks import as_matrix, check_ids, dense, integer_array
+from fusedrnn.functional._checks import as_matrix, dense
 from fusedrnn.functional._reduction import positions
 from fusedrnn.functional.linear import check_linear
 from fusedrnn.saved import Saved, expect
@@ -98,9 +98,7 @@ def linear_cross_entropy_forward(
         checks.shape(where, "bias", checks.array(where, "bias", bias, weight.dtype), "(V,)", weight.shape[:1])
     checks.choice(where, "reduction", reduction, ("mean", "sum"))
     at = positions(where, reduction, weights, x.shape[:-1], x.dtype)
-    used = None if at.used is None else at.used.reshape(at.shape)
-    checks.shape(where, "targets", integer_array(where, "targets", targets), "(...)", at.shape)
-    index = check_ids(where, "targets", targets, len(weight), used=used).reshape(-1).astype(np.int64, copy=False)
+    index = at.targets(where, targets, len(weight)).astype(np.int64, copy=False)
     rows = _Rows(as_matrix(x), dense(weight), None if bias is None else dense(bias), index)
     scale = checks.real(where, "scale", scale, -math.inf, math.inf)
     factors = at.coefficients(where, scale).astype(x.dtype)

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.functional._checks import as_matrix, check_ids, float_array, integer_array, product
+from fusedrnn.functional._checks import as_matrix, float_array, product
 from fusedrnn.functional._reduction import Reduction, positions
 from fusedrnn.functional._sigmoid import sigmoid_losses
 from fusedrnn.functional.embedding import embedding_backward
@@ -94,8 +94,7 @@ def nce_forward(
     remove = checks.boolean(where, "remove_accidental_hits", remove_accidental_hits)
     at = positions(where, reduction, weights, x.shape[:-1], x.dtype)
     used = np.ones(at.count, bool) if at.used is None else at.used
-    checks.shape(where, "targets", integer_array(where, "targets", targets), "(...)", at.shape)
-    target = check_ids(where, "targets", targets, len(weight), used=used.reshape(at.shape)).reshape(-1)[used]
+    target = at.targets(where, targets, len(weight))[used]
     sampled, tries = log_uniform_sample(
         num_sampled, len(weight), unique=unique, seed=seed, site=site, step=step, where=where
     )

@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 
 from fusedrnn import _core, checks
-from fusedrnn.functional._checks import as_matrix, check_ids, float_array, integer_array
+from fusedrnn.functional._checks import as_matrix, float_array
 from fusedrnn.functional._reduction import Reduction, positions
 from fusedrnn.saved import Saved, expect
 
@@ -66,9 +66,7 @@ def softmax_cross_entropy_forward(
     if logits.ndim < 1 or logits.shape[-1] < 1:
         raise ValueError(f"{where}: logits must have shape (..., V) with V >= 1, got {logits.shape}")
     at = positions(where, reduction, weights, logits.shape[:-1], logits.dtype)
-    used = None if at.used is None else at.used.reshape(at.shape)
-    checks.shape(where, "targets", integer_array(where, "targets", targets), "(...)", at.shape)
-    index = check_ids(where, "targets", targets, logits.shape[-1], used=used).reshape(-1)
+    index = at.targets(where, targets, logits.shape[-1])
     exponentials, sums, losses = _exponentials(logits, index)
     saved = Saved(softmax_cross_entropy_forward, exponentials=exponentials, sums=sums, index=index, at=at)
     return at.reduce(losses), saved

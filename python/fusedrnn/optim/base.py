@@ -127,8 +127,9 @@ class Optimizer(ABC):
     def _updates(
         self, parameters: Mapping[str, np.ndarray], grads: Mapping[str, np.ndarray], rate: float
     ) -> Iterator[Updates]:
+        in_order = list(parameters)
         for places in by_dtype(list(parameters.values())):
-            names = [list(parameters)[place] for place in places]
+            names = [in_order[place] for place in places]
             settings = [self._settings[name] for name in names]
             yield Updates(
                 [parameters[name] for name in names],

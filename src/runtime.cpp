@@ -31,11 +31,13 @@ void bind_runtime(py::module_& module) {
           info["states"] = cell.states;
           info["saved"] = cell.saved;
           info["projects"] = cell.projects;
+          info["one_gate_gradient"] = cell.one_gate_gradient;
           cells[cell.name] = info;
         }
         return cells;
       },
-      "The registered cells by name: their gates, states, saved values, and whether they may have a projection.");
+      "The registered cells by name: their gates, states, saved values, whether they may have a projection, and "
+      "whether both gate gradients are one.");
 }
 
 }  // namespace fusedrnn::python

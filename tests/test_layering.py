@@ -98,7 +98,8 @@ def only_kernels_reach_the_vectors(root: Path) -> Iterator[str]:
 # ---- Python: a part of the package imports itself and the parts of the lines above it --------------------------------
 
 LEVELS = [
-    "_core checks reference saved",
+    "_core _cuda checks reference saved",
+    "backends",
     "initializers module random sequences settings threads",
     "functional stepper",
     "data nn optim recurrent",

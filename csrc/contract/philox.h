@@ -24,7 +24,7 @@ FUSEDRNN_INLINE void mask_words(const MaskCoordinates& at, uint32_t first_block,
   uint32_t key0 = static_cast<uint32_t>(at.seed), key1 = static_cast<uint32_t>(at.seed >> 32);
   // Each word in 64 bits, and loops that stay loops: so compilers multiply vectors of them.
   uint64_t c0[Lanes], c1[Lanes], c2[Lanes], c3[Lanes];
-#pragma GCC unroll 1
+  FUSEDRNN_LOOP
   for (int l = 0; l < Lanes; ++l) {
     c0[l] = at.site << 24 | (first_block + static_cast<uint32_t>(l));
     c1[l] = t;
@@ -32,7 +32,7 @@ FUSEDRNN_INLINE void mask_words(const MaskCoordinates& at, uint32_t first_block,
     c3[l] = at.step;
   }
   for (int round = 0; round < 10; ++round) {
-#pragma GCC unroll 1
+    FUSEDRNN_LOOP
     for (int l = 0; l < Lanes; ++l) {
       const uint64_t product0 = uint64_t{0xD2511F53} * static_cast<uint32_t>(c0[l]);
       const uint64_t product1 = uint64_t{0xCD9E8D57} * static_cast<uint32_t>(c2[l]);
@@ -44,7 +44,7 @@ FUSEDRNN_INLINE void mask_words(const MaskCoordinates& at, uint32_t first_block,
     key0 += 0x9E3779B9;
     key1 += 0xBB67AE85;
   }
-#pragma GCC unroll 1
+  FUSEDRNN_LOOP
   for (int l = 0; l < Lanes; ++l) {
     words[0][l] = static_cast<uint32_t>(c0[l]);
     words[1][l] = static_cast<uint32_t>(c1[l]);

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_array
 
 
 class Module:
@@ -46,7 +47,7 @@ class Module:
         vars(self).update(state)
         self._parameters = {name: value.copy() for name, value in self._parameters.items()}
         for value in self._parameters.values():
-            value.flags.writeable = False
+            of_array(value).protect(value, True)
 
     def __copy__(self) -> Module:
         """A copy owns its parameters: two modules never share an array."""
@@ -54,7 +55,7 @@ class Module:
 
     def _add_parameter(self, name: str, value: np.ndarray) -> None:
         """Own `value` (a fresh C-contiguous array) under `name`."""
-        value.flags.writeable = False
+        of_array(value).protect(value, True)
         self._parameters[name] = value
 
     def _children(self) -> dict[str, Module]:
@@ -94,7 +95,7 @@ class Module:
                 yield own | views
             finally:
                 for view in own.values():
-                    view.flags.writeable = False
+                    of_array(view).protect(view, True)
                 self._writers -= 1
                 self._changed()
 
@@ -102,9 +103,9 @@ class Module:
         """Writable views of the module's own arrays, whose own flag stays read-only."""
         views = {}
         for name, value in self._parameters.items():
-            value.flags.writeable = True
+            of_array(value).protect(value, False)
             views[name] = value.view()
-            value.flags.writeable = False
+            of_array(value).protect(value, True)
         return views
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
@@ -128,13 +129,14 @@ class Module:
         faults = checks.wrong_names(state_dict, live)
         if faults:
             faults.insert(0, f"the names must be {', '.join(live)}")
+        given: dict[str, Any] = {}
         for name, value in live.items():
             if name in state_dict:
-                checks.array(where, name, state_dict[name], value.dtype)
-                if state_dict[name].shape != value.shape:
-                    faults.append(f"{name} must have shape {value.shape}, got {state_dict[name].shape}")
+                given[name] = of_array(value).loaded(where, name, state_dict[name], value.dtype)
+                if given[name].shape != value.shape:
+                    faults.append(f"{name} must have shape {value.shape}, got {given[name].shape}")
         if faults:
             raise ValueError(f"{where}: {'; '.join(faults)}")
         with self.writable() as views:
             for name, view in views.items():
-                view[...] = state_dict[name]
+                view[...] = given[name]

@@ -12,12 +12,13 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from fusedrnn import _core, checks, functional
+from fusedrnn.backends import of_device
 from fusedrnn.initializers import Initializer, initialise, resolve_recurrent
 from fusedrnn.module import Module
 from fusedrnn.random import MAX_SEED, MAX_SITE, check_coordinates, initial_generator
 from fusedrnn.saved import Saved, expect
 from fusedrnn.sequences import Batch, Layout, OneHot
-from fusedrnn.settings import cpu_device, parameter_dtype
+from fusedrnn.settings import parameter_dtype
 from fusedrnn.stepper import Stepper
 
 MAX_SIZE = 2**24  # columns; the bytes of all weights of a layer fit 64 bits
@@ -35,6 +36,7 @@ class Cell:
     states: int
     saved: int
     projects: bool
+    one_gate_gradient: bool
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ class Recurrent(Module):
                 f"{where}: proj_size must be smaller than hidden_size = {self.hidden_size}, got {self.proj_size}"
             )
         self.dtype = parameter_dtype(where, dtype)
-        self.device = cpu_device(where, device)
+        self._backend = of_device(where, device)
+        self.device = self._backend.name
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         self.seed = checks.integer(where, "seed", seed, 0, MAX_SEED)
@@ -160,7 +163,7 @@ class Recurrent(Module):
                 names = self._names(layer, direction)
                 for prefix, shape in self._shapes(layer).items():
                     value = initialise(draw, names[prefix], shape, generator, self.dtype, where=where)
-                    self._add_parameter(names[prefix], value)
+                    self._add_parameter(names[prefix], self._backend.own(value))
 
     # Packed weights: made when first used, dropped when the weights change. A dict is only ever added to, so threads
     # that race at worst pack twice; while a `writable` block is open nothing is kept.
@@ -183,7 +186,7 @@ class Recurrent(Module):
         pack = None if fresh else packs.get((layer, direction))
         if pack is None:
             weights = {prefix: self._parameters[name] for prefix, name in self._names(layer, direction).items()}
-            pack = _core.pack(
+            pack = self._backend.pack(
                 self._cell.name,
                 weights["weight_ih"],
                 weights["weight_hh"],
@@ -268,7 +271,7 @@ class Recurrent(Module):
         training = checks.boolean(where, "training", training)
         drop = _Dropout(self.dropout, **coordinates) if training and self.dropout > 0 else None
         kept: list[_Kept] = []
-        inside = _core.empty((batch.steps, batch.rows, columns), self.dtype)
+        inside = self._backend.empty((batch.steps, batch.rows, columns), self.dtype)
         state_after = self._stack(batch, inside, kept, drop)
         y, outside = layout.new_sequence(batch.steps, batch.rows, columns)
         outside[...] = inside  # the kernels read their own again
@@ -349,7 +352,7 @@ class Recurrent(Module):
             if kept.x is not None and (need_dx or layer > 0):  # ids have no gradient
                 if layer == 0:
                     dx, inside[0] = layout.new_sequence(batch.steps, batch.rows, self.input_size)
-                inside = [_core.empty(kept.x.shape, self.dtype) if part is None else part for part in inside]
+                inside = [self._backend.empty(kept.x.shape, self.dtype) if part is None else part for part in inside]
             for direction, d_input in enumerate(inside):
                 grads |= self._backward_one(batch, layer, direction, kept, d_layer, dstate_after, d_input, dstate0)
             if inside[0] is not None and inside[-1] is not inside[0]:
@@ -369,7 +372,7 @@ class Recurrent(Module):
         x = batch.x
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
-            out = y if last else _core.empty((batch.steps, batch.rows, y.shape[2]), self.dtype)
+            out = y if last else self._backend.empty((batch.steps, batch.rows, y.shape[2]), self.dtype)
             values: list[Values] = []
             for direction in range(self._directions):
                 at = layer * self._directions + direction
@@ -406,7 +409,7 @@ class Recurrent(Module):
         """Backward of one layer in one direction: fills dx and its part of dstate0, returns its weights' gradients."""
         at = layer * self._directions + direction
         shapes = self._shapes(layer)
-        gradients = {prefix: _core.empty(shape, self.dtype) for prefix, shape in shapes.items()}
+        gradients = {prefix: self._backend.empty(shape, self.dtype) for prefix, shape in shapes.items()}
         self._packed(layer, direction).backward(
             kept.x,
             batch.ids if layer == 0 else None,
@@ -437,6 +440,7 @@ class Recurrent(Module):
         return Layout(
             where=where,
             dtype=self.dtype,
+            backend=self._backend,
             batch_first=self.batch_first,
             input_size=self.input_size,
             output_size=self._directions * self._output_size,
@@ -453,7 +457,7 @@ class Recurrent(Module):
 
     def _new_states(self, rows: int) -> tuple[np.ndarray, ...]:
         widths = (self._output_size,) + (self.hidden_size,) * (self._cell.states - 1)
-        return tuple(_core.empty((self.num_layers * self._directions, rows, width), self.dtype) for width in widths)
+        return tuple(self._backend.empty((self.num_layers * self._directions, rows, width), self.dtype) for width in widths)
 
     def _state_at(self, states: tuple[np.ndarray, ...] | None, at: int) -> tuple[np.ndarray | None, ...]:
         return (None,) * self._cell.states if states is None else tuple(part[at] for part in states)
@@ -471,7 +475,7 @@ class Recurrent(Module):
             (steps, rows, cell.states - 1, hidden) if cell.states > 1 else None,
             (steps, rows, hidden) if self.proj_size else None,
         )
-        return tuple(None if shape is None else _core.empty(shape, self.dtype) for shape in shapes)
+        return tuple(None if shape is None else self._backend.empty(shape, self.dtype) for shape in shapes)
 
     def explain(self, x_shape: tuple[int, ...], *, training: bool = False) -> str:
         """Say what would run for an x of this shape: backend, instruction set, kernel, plan, copies.
@@ -490,8 +494,8 @@ class Recurrent(Module):
         steps, rows = self._steps_and_rows(f"{type(self).__name__}.explain", x_shape)
         training = checks.boolean(f"{type(self).__name__}.explain", "training", training)
         lines = [
-            f"{type(self).__name__} of x (T, B, I) = ({steps}, {rows}, {self.input_size}): backend cpu, "
-            f"instruction set {_core.isa()}, up to {_core.num_threads()} threads"
+            f"{type(self).__name__} of x (T, B, I) = ({steps}, {rows}, {self.input_size}): "
+            f"{self._backend.summary()}"
         ]
         for layer in range(self.num_layers):
             pack = self._packed(layer, 0)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fusedrnn import _core, checks
+from fusedrnn import checks
+from fusedrnn.backends import Backend
 
 
 class OneHot:
@@ -74,6 +75,7 @@ class Layout:
 
     where: str  # "lstm", for messages
     dtype: np.dtype
+    backend: Backend
     batch_first: bool
     input_size: int
     output_size: int  # D*P
@@ -91,14 +93,14 @@ class Layout:
             if x.depth != self.input_size:
                 raise ValueError(f"{self.where}: x.depth must be input_size = {self.input_size}, got {x.depth}")
             self._check_rank(x.ids, 2)
-            given = np.require(x.ids, np.int64, ("C", "A"))
+            given = self.backend.indices(self.where, "x.ids", x.ids)
         else:
-            self._check_rank(checks.array(self.where, "x", x, self.dtype), 3)
+            self._check_rank(x := self.backend.array(self.where, "x", x, self.dtype), 3)
             if x.shape[-1] != self.input_size:
                 raise ValueError(
                     f"{self.where}: x must have I = input_size = {self.input_size} columns, got shape {x.shape}"
                 )
-            given = readable(x)
+            given = self.backend.readable(x)
         inward = self.inward(given)
         steps, rows = inward.shape[:2]
         is_ids = isinstance(x, OneHot)
@@ -130,20 +132,20 @@ class Layout:
     def new_sequence(self, steps: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
         """A new C-contiguous array in the user's layout, and the view (T, B, columns) of it."""
         outer = (rows, steps, columns) if self.batch_first and not self.unbatched else (steps, rows, columns)
-        value = _core.empty(outer[:1] + outer[2:] if self.unbatched else outer, self.dtype)
+        value = self.backend.empty(outer[:1] + outer[2:] if self.unbatched else outer, self.dtype)
         return value, self.inward(value)
 
     def sequence(self, name: str, value: Any, steps: int, rows: int) -> np.ndarray:
         """Check an array like y, and return it as a view (T, B, D*P)."""
         columns = self.output_size
-        value = checks.array(self.where, name, value, self.dtype)
+        value = self.backend.array(self.where, name, value, self.dtype)
         if self.unbatched:
             checks.shape(self.where, name, value, "(T, D*P)", (steps, columns))
         elif self.batch_first:
             checks.shape(self.where, name, value, "(B, T, D*P)", (rows, steps, columns))
         else:
             checks.shape(self.where, name, value, "(T, B, D*P)", (steps, rows, columns))
-        return self.inward(readable(value))
+        return self.inward(self.backend.readable(value))
 
     def states(self, name: str, value: Any, rows: int) -> tuple[np.ndarray, ...]:
         """Check a state in the user's form, and return its parts as C-contiguous (L*D, B, width) arrays."""
@@ -159,14 +161,14 @@ class Layout:
             parts = tuple(value)
         checked = []
         for k, (label, part, width) in enumerate(zip(labels, parts, self.state_widths, strict=True)):
-            part = checks.array(self.where, label, part, self.dtype)
+            part = self.backend.array(self.where, label, part, self.dtype)
             letter = "P" if k == 0 and len(set(self.state_widths)) > 1 else "H"
             if self.unbatched:
                 checks.shape(self.where, label, part, f"(L*D, {letter})", (self.state_rows, width))
                 part = part[:, None]
             else:
                 checks.shape(self.where, label, part, f"(L*D, B, {letter})", (self.state_rows, rows, width))
-            checked.append(np.require(part, requirements=("C", "A")))
+            checked.append(self.backend.dense(part))
         return tuple(checked)
 
     def outward_states(self, parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
@@ -197,7 +199,7 @@ class Layout:
         return np.require(lengths, np.int64, ("C", "A"))
 
     def _reset(self, reset: Any, steps: int, rows: int) -> np.ndarray:
-        reset = checks.array(self.where, "reset", reset, np.dtype(bool))
+        reset = self.backend.array(self.where, "reset", reset, np.dtype(bool))
         if self.unbatched:
             checks.shape(self.where, "reset", reset, "(T,)", (steps,))
         elif self.batch_first:
@@ -205,20 +207,3 @@ class Layout:
         else:
             checks.shape(self.where, "reset", reset, "(T, B)", (steps, rows))
         return self.inward(reset.view(np.uint8))
-
-
-def needs_copy(value: np.ndarray) -> bool:
-    """Whether the kernels cannot read `value` (..., C) in place: last axis not contiguous or memory not aligned."""
-    if value.size == 0:
-        return False
-    size = value.itemsize
-    return (
-        (value.shape[-1] > 1 and value.strides[-1] != size)
-        or not value.flags.aligned
-        or any(stride % size for stride in value.strides)
-    )
-
-
-def readable(value: np.ndarray) -> np.ndarray:
-    """`value`, or a contiguous copy where `needs_copy`."""
-    return np.array(value, order="C") if needs_copy(value) else value

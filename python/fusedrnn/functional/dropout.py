@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusedrnn import _core, checks, random
-from fusedrnn.functional._checks import dense, float_array
+from fusedrnn import checks, random
+from fusedrnn.backends import of_array
+from fusedrnn.functional._checks import float_array
 
 
 def dropout_forward(
@@ -82,7 +83,5 @@ def _drop(where: str, name: str, value: np.ndarray, p: float, coordinates: dict[
     p = checks.real(where, "p", p, 0.0, 1.0)
     random.check_coordinates(where, value.shape, **coordinates)
     if p == 1:
-        return np.zeros(value.shape, dtype=value.dtype)
-    out = _core.empty(value.shape, value.dtype)
-    _core.dropout(dense(value), out, p, **coordinates)
-    return out
+        return np.zeros_like(value, order="C", subok=False)
+    return of_array(value).dropout(value, p, **coordinates)

@@ -1,0 +1,107 @@
+// One step of the backward loop, for the rows that live at it. Undoing step s of a row begins with the product that
+// gives it dh, from the gate gradients of step s + 1:
+//
+//   dh = W_hh^T dgh(s + 1) + the cell's direct path        dgx(s), dgh(s), dc, .. = cell backward(dy_t + dh, dc, ..)
+//
+// so that one kernel makes a step. With a projection y = W_hr h', there are two: dy_t + dh, and W_hr^T of it to the cell.
+// A last product, "step -1", leaves the gradient of the initial state. What runs from step to step, the direct path and
+// the gradients of states 1.., lies in dstate_in, which starts as dstate_out.
+#pragma once
+
+#include "cuda/forward_step.h"
+
+namespace fusedrnn::cuda {
+
+// The row of gate gradients that dh of step s is made from; nullptr where nothing comes from a later step.
+template <class T>
+FUSEDRNN_INLINE const T* gradient_after(const BackwardLoop<T>& p, int64_t gates, int64_t s, int64_t m) {
+  const bool comes = s + 1 < p.rows.length_of(m) && !p.rows.cut(s + 1, m);
+  return comes ? p.dgh + p.rows.place(s + 1, m) * gates : nullptr;
+}
+
+// dh after step s of position m, entry j of P, with the sum of the product.
+template <class Cell, class T>
+FUSEDRNN_INLINE T output_gradient(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, T sum) {
+  const T running = p.dstate_in[0][p.rows.batch(m) * p.sizes.P + j];
+  if (s + 1 == p.rows.length_of(m)) return running;  // dstate_out
+  if (p.rows.cut(s + 1, m)) return T(0);
+  return Cell::kReadsOutput ? running + sum : sum;
+}
+
+// The cell of unit j backwards. dh: gradient of its output.
+template <class Cell, class T>
+FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, T dh) {
+  using V = Value<T>;
+  constexpr int G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
+  const int64_t H = p.sizes.H, b = p.rows.batch(m), t = p.rows.time(s, m), place = t * p.rows.rows + b;
+  const bool cut = p.rows.cut(s, m);
+  V saved[K > 0 ? K : 1], before[S], after[S], dafter[S], dgx[G], dgh[G], dbefore[S];
+  for (int k = 0; k < K; ++k) saved[k] = V(p.saved.gates[(place * K + k) * H + j]);
+  const T* h = Cell::kReadsOutput ? output_before(p, p.y, s, m) : nullptr;
+  before[0] = V(h == nullptr ? T(0) : h[j]);
+  after[0] = Cell::kReadsOutput ? V(p.y.at(t, b)[j]) : V(0);
+  dafter[0] = V(dh);
+  for (int k = 1; k < S; ++k) {
+    const int64_t state = (k - 1) * H + j;
+    after[k] = V(p.saved.states[place * (S - 1) * H + state]);
+    if (cut)
+      before[k] = V(0);
+    else if (s > 0)
+      before[k] = V(p.saved.states[(p.rows.time(s - 1, m) * p.rows.rows + b) * (S - 1) * H + state]);
+    else
+      before[k] = V(p.state_in[k] == nullptr ? T(0) : p.state_in[k][b * H + j]);
+    dafter[k] = V(p.dstate_in[k][b * H + j]);
+  }
+
+  Cell::backward(saved, before, after, dafter, dgx, dgh, dbefore);
+
+  const int64_t gradients = p.rows.place(s, m) * G * H;
+  for (int q = 0; q < G; ++q) {
+    p.dgx[gradients + q * H + j] = dgx[q].number;
+    if (!Cell::kOneGateGradient) p.dgh[gradients + q * H + j] = dgh[q].number;
+  }
+  if (Cell::kReadsOutput) p.dstate_in[0][b * H + j] = dbefore[0].number;
+  for (int k = 1; k < S; ++k) p.dstate_in[k][b * H + j] = cut ? T(0) : dbefore[k].number;
+}
+
+// Step s for entry j of the output: its gradient, and what stood there before the step, for dW_hh.
+template <class Cell, class T>
+FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, T sum) {
+  const int64_t P = p.sizes.P, b = p.rows.batch(m);
+  T dh = output_gradient<Cell>(p, s, m, j, sum);
+  if (s < 0) {
+    p.dstate_in[0][b * P + j] = dh;
+    return;
+  }
+  if (p.dy) dh += p.dy.at(p.rows.time(s, m), b)[j];
+  const int64_t place = p.rows.place(s, m);
+  const T* h = output_before(p, p.y, s, m);
+  p.before[place * P + j] = h == nullptr ? T(0) : h[j];
+  if (p.w_hr != nullptr)
+    p.doutput[place * P + j] = dh;
+  else
+    undo_unit<Cell>(p, s, m, j, dh);
+}
+
+template <class Cell, class T, int R>
+__global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
+    backward_step_kernel(const BackwardLoop<T> p, const int64_t s) {
+  const int64_t gates = Cell::kGates * p.sizes.H, P = p.sizes.P;
+  multiply_tile<T, 1, R>(
+      blockIdx.x, p.rows.live(s < 0 ? 0 : s), P, gates, Factor<T>{p.w_hh, P, 1, 0},
+      [&](int64_t m) { return gradient_after(p, gates, s, m); },
+      [&](int64_t m, int64_t j, const T* sums) { undo_output<Cell>(p, s, m, j, sums[0]); });
+}
+
+// The gradient of the cell's output, W_hr^T (dy_t + dh), and the cell.
+template <class Cell, class T, int R>
+__global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
+    unproject_step_kernel(const BackwardLoop<T> p, const int64_t s) {
+  const int64_t H = p.sizes.H, P = p.sizes.P;
+  multiply_tile<T, 1, R>(
+      blockIdx.x, p.rows.live(s), H, P, Factor<T>{p.w_hr, H, 1, 0},
+      [&](int64_t m) -> const T* { return p.doutput + p.rows.place(s, m) * P; },
+      [&](int64_t m, int64_t j, const T* sums) { undo_unit<Cell>(p, s, m, j, sums[0]); });
+}
+
+}  // namespace fusedrnn::cuda

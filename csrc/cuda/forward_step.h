@@ -1,0 +1,85 @@
+// One step of the forward loop, for the rows that live at it: the recurrent product, tile by tile, and the cell in the
+// thread that holds a unit's sums.
+//
+//   gh = W_hh h + b_hh        h', c', .. = cell(gx + b_ih, gh, h, c, ..)        y_t = h' or W_hr h'
+#pragma once
+
+#include "cells/registry.h"
+#include "cuda/problem.h"
+#include "cuda/tile.h"
+#include "cuda/value.h"
+
+namespace fusedrnn::cuda {
+
+// h before step s of position m, (P) values; nullptr: zeros.
+template <class Loop, class E>
+FUSEDRNN_INLINE const E* output_before(const Loop& p, const Sequence<E>& y, int64_t s, int64_t m) {
+  if (p.rows.cut(s, m)) return nullptr;
+  const int64_t b = p.rows.batch(m);
+  if (s > 0) return y.at(p.rows.time(s - 1, m), b);
+  return p.state_in[0] == nullptr ? nullptr : p.state_in[0] + b * p.sizes.P;
+}
+
+// The cell of unit j in step s of position m, with the G recurrent sums.
+template <class Cell, class T>
+FUSEDRNN_INLINE void forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, const T* sums) {
+  using V = Value<T>;
+  constexpr int G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
+  const int64_t H = p.sizes.H, b = p.rows.batch(m), t = p.rows.time(s, m), place = t * p.rows.rows + b;
+  const T* gx_row = p.gx + p.rows.place(s, m) * G * H;
+  V gx[G], gh[G], before[S], after[S], saved[K > 0 ? K : 1];
+  for (int q = 0; q < G; ++q) {
+    const int64_t at = q * H + j;
+    gx[q] = V(p.b_ih == nullptr ? gx_row[at] : gx_row[at] + p.b_ih[at]);
+    gh[q] = V(p.b_hh == nullptr ? sums[q] : sums[q] + p.b_hh[at]);
+  }
+  const T* h = Cell::kReadsOutput ? output_before(p, Sequence<const T>{p.y.data, p.y.step_stride, p.y.row_stride}, s, m)
+                                  : nullptr;
+  before[0] = V(h == nullptr ? T(0) : h[j]);
+  const bool cut = S > 1 && p.rows.cut(s, m);
+  for (int k = 1; k < S; ++k) before[k] = V(cut ? T(0) : p.state_out[k][b * H + j]);
+
+  Cell::forward(gx, gh, before, after, saved);
+
+  for (int k = 1; k < S; ++k) {
+    p.state_out[k][b * H + j] = after[k].number;
+    if (p.saved.states != nullptr) p.saved.states[(place * (S - 1) + k - 1) * H + j] = after[k].number;
+  }
+  if (p.saved.gates != nullptr)
+    for (int k = 0; k < K; ++k) p.saved.gates[(place * K + k) * H + j] = saved[k].number;
+  if (p.w_hr != nullptr) {
+    (p.saved.raw != nullptr ? p.saved.raw + place * H : p.raw + b * H)[j] = after[0].number;
+  } else {
+    p.y.at(t, b)[j] = after[0].number;
+    if (s + 1 == p.rows.length_of(m)) p.state_out[0][b * H + j] = after[0].number;
+  }
+}
+
+template <class Cell, class T, int R>
+__global__ void __launch_bounds__(Tile<T, Cell::kGates, R>::kThreads)
+    forward_step_kernel(const ForwardLoop<T> p, const int64_t s) {
+  const Factor<T> w_hh{p.w_hh, 1, p.sizes.P, p.sizes.H * p.sizes.P};
+  const Sequence<const T> y{p.y.data, p.y.step_stride, p.y.row_stride};
+  multiply_tile<T, Cell::kGates, R>(
+      blockIdx.x, p.rows.live(s), p.sizes.H, p.sizes.P, w_hh, [&](int64_t m) { return output_before(p, y, s, m); },
+      [&](int64_t m, int64_t j, const T* sums) { forward_unit<Cell>(p, s, m, j, sums); });
+}
+
+// y_t = W_hr h'
+template <class T, int R>
+__global__ void __launch_bounds__(Tile<T, 1, R>::kThreads) project_step_kernel(const ForwardLoop<T> p, const int64_t s) {
+  const int64_t H = p.sizes.H, P = p.sizes.P;
+  multiply_tile<T, 1, R>(
+      blockIdx.x, p.rows.live(s), P, H, Factor<T>{p.w_hr, 1, H, 0},
+      [&](int64_t m) -> const T* {
+        const int64_t b = p.rows.batch(m);
+        return p.saved.raw != nullptr ? p.saved.raw + (p.rows.time(s, m) * p.rows.rows + b) * H : p.raw + b * H;
+      },
+      [&](int64_t m, int64_t j, const T* sums) {
+        const int64_t b = p.rows.batch(m);
+        p.y.at(p.rows.time(s, m), b)[j] = sums[0];
+        if (s + 1 == p.rows.length_of(m)) p.state_out[0][b * P + j] = sums[0];
+      });
+}
+
+}  // namespace fusedrnn::cuda

@@ -1,0 +1,107 @@
+// The loops through time, one launch or two for every step.
+#include "cuda/backend.h"
+#include "cuda/backward_step.h"
+#include "cuda/forward_step.h"
+
+namespace fusedrnn::cuda {
+namespace {
+
+constexpr int64_t kFewRows = 8;  // up to so many a thread makes one row, else kManyRows
+constexpr int kManyRows = 4;
+
+int64_t live_rows(const Rows& rows, const int64_t* first, int64_t s) {
+  return first == nullptr ? rows.rows : first[s + 1] - first[s];
+}
+
+// What runs in `to` from step to step begins as `from`, or as zeros.
+template <class T>
+void enter(const T* from, T* to, int64_t count, cudaStream_t stream) {
+  if (count == 0) return;
+  const size_t bytes = static_cast<size_t>(count) * sizeof(T);
+  if (from == nullptr)
+    check(cudaMemsetAsync(to, 0, bytes, stream), "clearing a state");
+  else
+    check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "copying a state");
+}
+
+// Launches the kernel of R rows a thread over all tiles of rows times columns.
+template <class T, int G, int R, class Loop>
+void launch_step(const char* name, void (*kernel)(Loop, int64_t), int64_t rows, int64_t columns, const Loop& loop,
+                 int64_t s, cudaStream_t stream) {
+  using Shape = Tile<T, G, R>;
+  launch(name, kernel, Shape::blocks(rows, columns), Shape::kThreads, sizeof(typename Shape::Shared), stream, loop, s);
+}
+
+template <class Cell, class T, int R>
+void forward_step(const ForwardLoop<T>& loop, int64_t s, int64_t live, cudaStream_t stream) {
+  const Sizes& sizes = loop.sizes;
+  launch_step<T, Cell::kGates, R>("forward step", &forward_step_kernel<Cell, T, R>, live, sizes.H, loop, s, stream);
+  if (loop.w_hr != nullptr)
+    launch_step<T, 1, R>("projection step", &project_step_kernel<T, R>, live, sizes.P, loop, s, stream);
+}
+
+template <class Cell, class T, int R>
+void backward_step(const BackwardLoop<T>& loop, int64_t s, int64_t live, cudaStream_t stream) {
+  const Sizes& sizes = loop.sizes;
+  launch_step<T, 1, R>("backward step", &backward_step_kernel<Cell, T, R>, live, sizes.P, loop, s, stream);
+  if (loop.w_hr != nullptr && s >= 0)
+    launch_step<T, 1, R>("backward projection step", &unproject_step_kernel<Cell, T, R>, live, sizes.H, loop, s, stream);
+}
+
+template <class Cell, class T>
+void forward_loop(const ForwardLoop<T>& loop, const int64_t* first, cudaStream_t stream) {
+  const Sizes& sizes = loop.sizes;
+  for (int k = 0; k < Cell::kStates; ++k)
+    enter(loop.state_in[k], loop.state_out[k], sizes.B * (k == 0 ? sizes.P : sizes.H), stream);
+  for (int64_t s = 0; s < sizes.T; ++s) {
+    const int64_t live = live_rows(loop.rows, first, s);
+    if (live <= kFewRows)
+      forward_step<Cell, T, 1>(loop, s, live, stream);
+    else
+      forward_step<Cell, T, kManyRows>(loop, s, live, stream);
+  }
+}
+
+template <class Cell, class T>
+void backward_loop(const BackwardLoop<T>& loop, const int64_t* first, cudaStream_t stream) {
+  const Sizes& sizes = loop.sizes;
+  for (int k = 0; k < Cell::kStates; ++k)
+    enter(loop.dstate_out[k], loop.dstate_in[k], sizes.B * (k == 0 ? sizes.P : sizes.H), stream);
+  if (sizes.T == 0) return;
+  for (int64_t s = sizes.T - 1; s >= -1; --s) {
+    const int64_t live = live_rows(loop.rows, first, s < 0 ? 0 : s);
+    if (live <= kFewRows)
+      backward_step<Cell, T, 1>(loop, s, live, stream);
+    else
+      backward_step<Cell, T, kManyRows>(loop, s, live, stream);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void forward(int cell, const ForwardLoop<T>& loop, const int64_t* first, cudaStream_t stream) {
+  using Loop = void (*)(const ForwardLoop<T>&, const int64_t*, cudaStream_t);
+#define FUSEDRNN_ENTRY(name, Cell) &forward_loop<Cell, T>,
+  constexpr Loop kLoops[] = {FUSEDRNN_CELLS(FUSEDRNN_ENTRY)};
+#undef FUSEDRNN_ENTRY
+  kLoops[cell](loop, first, stream);
+}
+
+template <class T>
+void backward(int cell, const BackwardLoop<T>& loop, const int64_t* first, cudaStream_t stream) {
+  using Loop = void (*)(const BackwardLoop<T>&, const int64_t*, cudaStream_t);
+#define FUSEDRNN_ENTRY(name, Cell) &backward_loop<Cell, T>,
+  constexpr Loop kLoops[] = {FUSEDRNN_CELLS(FUSEDRNN_ENTRY)};
+#undef FUSEDRNN_ENTRY
+  kLoops[cell](loop, first, stream);
+}
+
+#define FUSEDRNN_INSTANTIATE(T)                                                             \
+  template void forward<T>(int, const ForwardLoop<T>&, const int64_t*, cudaStream_t);       \
+  template void backward<T>(int, const BackwardLoop<T>&, const int64_t*, cudaStream_t);
+FUSEDRNN_INSTANTIATE(float)
+FUSEDRNN_INSTANTIATE(double)
+#undef FUSEDRNN_INSTANTIATE
+
+}  // namespace fusedrnn::cuda

@@ -1,0 +1,85 @@
+// A tile of a matrix product whose results never reach memory: they go to a function, the rest of the work on a row.
+//
+//   sums[q] = sum over k of row(m)[k] * factor(k, j, q)          q < G
+//
+// A block makes the sums of kRows rows m and kUnits columns j, for all G gates of a column at once. Thread (row, unit)
+// holds R rows of one column. The sum of every kRun terms is rounded on its own and these are added in rising order, so
+// the error grows with the square root of the runs, and the order follows from the sizes alone.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include "contract/inline.h"
+#include "cuda/launch.h"
+
+namespace fusedrnn::cuda {
+
+// A matrix that is read in tiles: the entry of k, column j and gate q is data[k * k_stride + j * column_stride +
+// q * gate_stride]; k_stride or column_stride is 1.
+template <class T>
+struct Factor {
+  const T* data;
+  int64_t k_stride, column_stride, gate_stride;
+};
+
+template <class T, int G, int R>
+struct Tile {
+  static constexpr int kUnits = 16, kRowThreads = 8, kThreads = kUnits * kRowThreads;
+  static constexpr int kRows = kRowThreads * R;
+  static constexpr int kDepth = 32, kRun = 4 * kDepth;
+
+  struct Shared {
+    const T* row[kRows];
+    T left[kRows][kDepth + 1];  // one more, so that a column of it lies in different banks
+    T right[G][kDepth][kUnits + 1];
+  };
+
+  static int64_t blocks(int64_t rows, int64_t columns) { return divide_up(rows, kRows) * divide_up(columns, kUnits); }
+};
+
+// The tile number `tile` of `rows` times `columns` over `depth` terms. row_at(m) is where row m begins, nullptr for
+// zeros; finish(m, j, sums) takes the G sums of a row and a column.
+template <class T, int G, int R, class RowAt, class Finish>
+__device__ void multiply_tile(int64_t tile, int64_t rows, int64_t columns, int64_t depth, const Factor<T>& factor,
+                              const RowAt& row_at, const Finish& finish) {
+  using Shape = Tile<T, G, R>;
+  auto& shared = shared_memory<typename Shape::Shared>();
+  const int64_t unit_tiles = (columns + Shape::kUnits - 1) / Shape::kUnits;
+  const int64_t first_row = tile / unit_tiles * Shape::kRows, first_unit = tile % unit_tiles * Shape::kUnits;
+  const int thread = static_cast<int>(threadIdx.x), unit = thread % Shape::kUnits, row = thread / Shape::kUnits * R;
+
+  for (int r = thread; r < Shape::kRows; r += Shape::kThreads)
+    shared.row[r] = first_row + r < rows ? row_at(first_row + r) : nullptr;
+  T total[R][G] = {}, sum[R][G] = {};
+  for (int64_t k0 = 0; k0 < depth; k0 += Shape::kDepth) {
+    const int count = static_cast<int>(depth - k0 < Shape::kDepth ? depth - k0 : Shape::kDepth);
+    __syncthreads();
+    for (int e = thread; e < Shape::kRows * Shape::kDepth; e += Shape::kThreads) {
+      const int r = e / Shape::kDepth, k = e % Shape::kDepth;
+      shared.left[r][k] = k < count && shared.row[r] != nullptr ? shared.row[r][k0 + k] : T(0);
+    }
+    for (int e = thread; e < G * Shape::kUnits * Shape::kDepth; e += Shape::kThreads) {
+      // Neighbouring threads read neighbouring numbers, along k or along the columns.
+      const bool along_k = factor.k_stride == 1;
+      const int q = e / (Shape::kUnits * Shape::kDepth);
+      const int k = along_k ? e % Shape::kDepth : e / Shape::kUnits % Shape::kDepth;
+      const int u = along_k ? e / Shape::kDepth % Shape::kUnits : e % Shape::kUnits;
+      const bool inside = k < count && first_unit + u < columns;
+      shared.right[q][k][u] = inside ? factor.data[(k0 + k) * factor.k_stride + (first_unit + u) * factor.column_stride +
+                                                   q * factor.gate_stride]
+                                     : T(0);
+    }
+    __syncthreads();
+    for (int k = 0; k < Shape::kDepth; ++k)
+      for (int r = 0; r < R; ++r)
+        for (int q = 0; q < G; ++q) sum[r][q] += shared.left[row + r][k] * shared.right[q][k][unit];
+    if ((k0 + Shape::kDepth) % Shape::kRun == 0 || k0 + Shape::kDepth >= depth)
+      for (int r = 0; r < R; ++r)
+        for (int q = 0; q < G; ++q) total[r][q] += sum[r][q], sum[r][q] = T(0);
+  }
+  if (first_unit + unit >= columns) return;
+  for (int r = 0; r < R; ++r)
+    if (first_row + row + r < rows) finish(first_row + row + r, first_unit + unit, total[r]);
+}
+
+}  // namespace fusedrnn::cuda

@@ -1,0 +1,301 @@
+"""CuPy arrays and the compiled kernels of `_cuda`.
+
+The large products, over all steps at once, are CuPy's (cuBLAS); the loops through time are ours. Everything is queued on
+CuPy's current stream and nothing waits for the device.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from fusedrnn import _core, checks
+
+Array = Any  # cupy.ndarray; CuPy is not there to be imported when this file is read
+
+
+@cache
+def _parts() -> tuple[Any, Any]:
+    """CuPy and the extension module."""
+    return importlib.import_module("cupy"), importlib.import_module("fusedrnn._cuda")
+
+
+def backend(where: str) -> CudaBackend:
+    """The backend of the current GPU; RuntimeError with what is missing."""
+    rule = f"{where}: device must be 'cpu' here, got 'cuda': "
+    try:
+        cupy, _ = _parts()
+    except ModuleNotFoundError as error:
+        if error.name == "fusedrnn._cuda":
+            reason = "this build has no CUDA backend; install from source where nvcc is found (FUSEDRNN_CUDA=ON)"
+        else:
+            reason = f"the module {error.name} is missing; pip install 'fusedrnn[cuda13]'"
+        raise RuntimeError(rule + reason) from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise RuntimeError(f"{rule}no GPU can be used ({error})") from None
+    if count == 0:
+        raise RuntimeError(f"{rule}there is no GPU")
+    return BACKEND
+
+
+class CudaBackend:
+    """See `fusedrnn.backends.Backend`."""
+
+    name = "cuda"
+
+    def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
+        cupy, _ = _parts()
+        if not isinstance(value, cupy.ndarray):
+            if hasattr(value, "__cuda_array_interface__"):
+                value = cupy.asarray(value)
+            elif hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray):
+                value = cupy.from_dlpack(value)
+            else:
+                came = checks.describe(value)
+                raise TypeError(f"{where}: {name} must be a cupy array of {dtype.name}, got {came}; nothing is moved")
+        if value.dtype != dtype:
+            raise TypeError(
+                f"{where}: {name} must be a cupy array of {dtype.name}, got {value.dtype.name}; nothing is cast"
+            )
+        return value
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
+        return _parts()[0].empty(shape, dtype)
+
+    def own(self, value: np.ndarray) -> Array:
+        return _parts()[0].asarray(value)
+
+    def dense(self, value: Array) -> Array:
+        return _parts()[0].ascontiguousarray(value)
+
+    def readable(self, value: Array) -> Array:
+        contiguous = value.size == 0 or value.shape[-1] == 1 or value.strides[-1] == value.itemsize
+        return value if contiguous else _parts()[0].ascontiguousarray(value)
+
+    def indices(self, where: str, name: str, value: Any) -> Array:
+        cupy, _ = _parts()
+        if not isinstance(value, cupy.ndarray):
+            raise TypeError(f"{where}: {name} must be a cupy array of integers, got {checks.describe(value)}")
+        return cupy.ascontiguousarray(value.astype(np.int64, copy=False))
+
+    def loaded(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
+        if isinstance(value, np.ndarray):
+            return self.own(checks.array(where, name, value, dtype))
+        return self.array(where, name, value, dtype)
+
+    def protect(self, value: Array, on: bool) -> None:
+        """CuPy's arrays are always writable."""
+
+    def dropout(self, x: Array, p: float, *, seed: int, site: int, step: int, row_offset: int) -> Array:
+        cupy, module = _parts()
+        with x.device:
+            out = cupy.empty(x.shape, x.dtype)
+            stream = cupy.cuda.get_current_stream().ptr
+            module.dropout(self.dense(x), out, p, seed, site, step, row_offset, stream)
+        return out
+
+    def pack(self, cell: str, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, w_hr: Any) -> Layer:
+        return Layer(cell, w_ih, w_hh, b_ih, b_hh, w_hr)
+
+    def summary(self) -> str:
+        cupy, _ = _parts()
+        properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
+        return f"backend cuda, {properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}"
+
+
+BACKEND = CudaBackend()
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the rows of the large products are: one for every live step of every row.
+
+    Without lengths they are the rows of x (T*B, I), in the order in which those lie in memory. With lengths they are
+    packed, step after step, and `index` says which row of x each is.
+    """
+
+    rows: Any  # _cuda.Rows
+    steps: int
+    batch: int
+    batch_major: bool
+    index: Array | None = None  # (places,) into the rows of x
+    time_index: Array | None = None  # (places,) into the rows of a time-major array
+
+    def new(self, columns: int, dtype: np.dtype) -> tuple[Array, Array]:
+        """An array with a row a place: as a matrix for products, and as the loops take it."""
+        cupy, _ = _parts()
+        if self.index is not None:
+            packed = cupy.empty((len(self.index), columns), dtype)
+            return packed, packed
+        outer = (self.batch, self.steps) if self.batch_major else (self.steps, self.batch)
+        value = cupy.empty((*outer, columns), dtype)
+        return value.reshape(-1, columns), value.swapaxes(0, 1) if self.batch_major else value
+
+    def gather(self, matrix: Array) -> Array:
+        """Rows of x (T*B, C), in the order of the places."""
+        return matrix if self.index is None else matrix[self.index]
+
+    def gather_time_major(self, value: Array) -> Array:
+        """Rows of a dense time-major array (T, B, C), in the order of the places."""
+        columns = value.shape[-1]
+        if self.time_index is not None:
+            return value.reshape(-1, columns)[self.time_index]
+        return _parts()[0].ascontiguousarray(value.swapaxes(0, 1) if self.batch_major else value).reshape(-1, columns)
+
+    def scatter(self, matrix: Array, out: Array) -> None:
+        """Put a row a place where it belongs in `out` (T, B, C), which is a view; zeros elsewhere."""
+        if self.index is None:
+            outer = (self.batch, self.steps) if self.batch_major else (self.steps, self.batch)
+            value = matrix.reshape(*outer, -1)
+            out[...] = value.swapaxes(0, 1) if self.batch_major else value
+        else:
+            out[...] = 0
+            out[self.time_index // self.batch, self.time_index % self.batch] = matrix
+
+
+class Layer:
+    """The weights of one layer in one direction; see `fusedrnn.backends.PackedLayer`."""
+
+    def __init__(self, cell: str, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, w_hr: Any) -> None:
+        info = _core.cells()[cell]
+        self._cell, self._one_gate_gradient = cell, info["one_gate_gradient"]
+        self._w_ih, self._w_hr = w_ih, w_hr
+        self._loop_weights = (w_hh, b_ih, b_hh, w_hr)
+        self._gates, self._outputs = w_hh.shape
+        self._hidden = self._gates // info["gates"]
+
+    def forward(
+        self,
+        x: Any,
+        ids: Any,
+        state_in: tuple[Any, ...],
+        lengths: np.ndarray | None,
+        reset: Any,
+        reverse: bool,
+        y: Array,
+        state_out: tuple[Array, ...],
+        saved: tuple[Any, ...] | None,
+    ) -> None:
+        cupy, module = _parts()
+        with y.device:
+            matrix, places = self._places(x, ids, lengths, reset, reverse)
+            gx_matrix, gx = places.new(self._gates, y.dtype)
+            if x is not None:
+                cupy.matmul(places.gather(matrix), self._w_ih.T, out=gx_matrix)
+            else:
+                gx_matrix[...] = self._w_ih.T[places.gather(matrix)[:, 0]]
+            if lengths is not None:
+                y[...] = 0
+            raw = None
+            if self._w_hr is not None and saved is None:
+                raw = cupy.empty((places.batch, self._hidden), y.dtype)
+            module.forward(
+                *self._names(y),
+                places.rows,
+                gx,
+                self._loop_weights,
+                state_in,
+                y,
+                state_out,
+                saved,
+                raw,
+                cupy.cuda.get_current_stream().ptr,
+            )
+
+    def backward(
+        self,
+        x: Any,
+        ids: Any,
+        state_in: tuple[Any, ...],
+        lengths: np.ndarray | None,
+        reset: Any,
+        reverse: bool,
+        y: Array,
+        saved: tuple[Any, ...],
+        dy: Any,
+        dstate_out: tuple[Any, ...],
+        dx: Any,
+        dstate_in: tuple[Array, ...],
+        gradients: tuple[Any, ...],
+    ) -> None:
+        cupy, module = _parts()
+        with y.device:
+            matrix, places = self._places(x, ids, lengths, reset, reverse)
+            dgx_matrix, dgx = places.new(self._gates, y.dtype)
+            dgh_matrix, dgh = (dgx_matrix, None) if self._one_gate_gradient else places.new(self._gates, y.dtype)
+            before_matrix, before = places.new(self._outputs, y.dtype)
+            doutput_matrix, doutput = (None, None) if self._w_hr is None else places.new(self._outputs, y.dtype)
+            module.backward(
+                *self._names(y),
+                places.rows,
+                self._loop_weights,
+                state_in,
+                y,
+                saved,
+                dy,
+                dstate_out,
+                dstate_in,
+                (dgx, dgh, before, doutput),
+                cupy.cuda.get_current_stream().ptr,
+            )
+            dw_ih, dw_hh, db_ih, db_hh, dw_hr = gradients
+            cupy.matmul(dgh_matrix.T, before_matrix, out=dw_hh)
+            if x is not None:
+                cupy.matmul(dgx_matrix.T, places.gather(matrix), out=dw_ih)
+            else:
+                sums = cupy.empty(dw_ih.shape[::-1], y.dtype)
+                sum_by_id(dgx_matrix, places.gather(matrix)[:, 0], sums)
+                dw_ih[...] = sums.T
+            if db_ih is not None:
+                cupy.sum(dgx_matrix, axis=0, out=db_ih)
+                cupy.sum(dgh_matrix, axis=0, out=db_hh)
+            if dw_hr is not None:
+                cupy.matmul(doutput_matrix.T, places.gather_time_major(saved[2]), out=dw_hr)
+            if dx is not None:
+                places.scatter(dgx_matrix @ self._w_ih, dx)
+
+    def plan(self, steps: int, rows: int, backward: bool) -> str:
+        launches = 2 if self._w_hr is not None else 1
+        return f"tier step, {launches} launch{'es' if launches > 1 else ''} a step"
+
+    def _names(self, y: Array) -> tuple[str, str, int, int]:
+        return self._cell, y.dtype.name, self._hidden, self._outputs
+
+    def _places(
+        self, x: Any, ids: Any, lengths: np.ndarray | None, reset: Any, reverse: bool
+    ) -> tuple[Array, _Places]:
+        """The input as a matrix (T*B, I), or (T*B, 1) of ids, and the places of the products."""
+        cupy, module = _parts()
+        value = x if x is not None else ids[:, :, None]
+        steps, batch, columns = value.shape
+        batch_major = not value.flags.c_contiguous and value.swapaxes(0, 1).flags.c_contiguous
+        matrix = cupy.ascontiguousarray(value.swapaxes(0, 1) if batch_major else value).reshape(steps * batch, columns)
+        if lengths is None:
+            rows = module.Rows(steps, batch, reverse, None, None, None, [], reset)
+            return matrix, _Places(rows, steps, batch, batch_major)
+        row = np.argsort(-lengths, kind="stable")
+        length = lengths[row]
+        live = np.searchsorted(-length, -np.arange(steps), side="left")  # rows longer than s
+        first = np.concatenate(([0], np.cumsum(live))).astype(np.int64)
+        step = np.repeat(np.arange(steps), live)
+        position = np.arange(first[-1]) - first[step]
+        t = length[position] - 1 - step if reverse else step
+        time_index = t * batch + row[position]
+        index = row[position] * steps + t if batch_major else time_index
+        on_device = [cupy.asarray(part) for part in (row, length, first)]
+        rows = module.Rows(steps, batch, reverse, *on_device, first.tolist(), reset)
+        return matrix, _Places(rows, steps, batch, batch_major, cupy.asarray(index), cupy.asarray(time_index))
+
+
+def sum_by_id(rows: Array, ids: Array, out: Array) -> None:
+    """out[i] = the sum of the rows r with ids[r] == i, in rising order; rows (N, C), ids (N,), out (I, C)."""
+    cupy, module = _parts()
+    order = cupy.argsort(ids, kind="stable")
+    starts = cupy.searchsorted(ids[order], cupy.arange(len(out) + 1))
+    module.sum_by_id(rows, order, starts, out, cupy.cuda.get_current_stream().ptr)

@@ -1,0 +1,209 @@
+// The recurrent loops for Python: fusedrnn._cuda.Rows says when the rows live, forward and backward run over them.
+#include <vector>
+
+#include "cells/registry.h"
+#include "cuda/backend.h"
+#include "cuda/bindings.h"
+#include "cuda/intake.h"
+
+namespace fusedrnn::python {
+namespace {
+
+using cuda::Rows;
+
+int cell_index(const std::string& name) {
+  for (int index = 0; index < kCellCount; ++index)
+    if (name == kCells[index].name) return index;
+  throw py::value_error("cuda: cell must be one of this build's, got '" + name + "'");
+}
+
+// Rows of one batch in one direction; keeps the arrays alive that it points to.
+class DeviceRows {
+ public:
+  DeviceRows(int64_t steps, int64_t rows, bool reverse, const py::object& row, const py::object& length,
+             const py::object& first, std::vector<int64_t> first_on_host, const py::object& reset)
+      : arrays_(py::make_tuple(row, length, first, reset)), first_(std::move(first_on_host)) {
+    constexpr const char* kName = "Rows";
+    if (steps < 0 || rows < 0) throw py::value_error("Rows: steps and rows must be >= 0");
+    rows_.steps = steps, rows_.rows = rows, rows_.reverse = reverse;
+    rows_.row = dense<const int64_t>(row, {kName, "row", "(B,)", {rows}});
+    rows_.length = dense<const int64_t>(length, {kName, "length", "(B,)", {rows}});
+    rows_.first = dense<const int64_t>(first, {kName, "first", "(T + 1,)", {steps + 1}});
+    rows_.reset = sequence<const uint8_t>(reset, {kName, "reset", "(T, B)", {steps, rows}});
+    const bool all = rows_.row != nullptr && rows_.length != nullptr && rows_.first != nullptr;
+    const bool none = row.is_none() && length.is_none() && first.is_none();
+    if (!(all && first_.size() == static_cast<size_t>(steps) + 1) && !(none && first_.empty()))
+      throw py::value_error("Rows: row, length, first and first_on_host must all be given, or none of them");
+    for (size_t s = 0; s + 1 < first_.size(); ++s)
+      if (first_[s + 1] - first_[s] < 0 || first_[s + 1] - first_[s] > rows)
+        throw py::value_error("Rows: first must rise by at most B a step");
+  }
+
+  bool packed() const { return rows_.first != nullptr; }
+  int64_t places() const { return packed() ? first_.back() : rows_.steps * rows_.rows; }
+  const int64_t* first() const { return packed() ? first_.data() : nullptr; }
+  const Rows& view() const { return rows_; }
+
+  // An array with a row of `columns` for every place: (places, columns) if packed, else (T, B, columns).
+  template <class E>
+  E* by_place(const py::object& value, const char* function, const char* name, int64_t columns, Rows& rows) const {
+    if (packed()) return dense<E>(value, {function, name, "(places, columns)", {places(), columns}});
+    const DeviceRule rule{function, name, "(T, B, columns)", {rows_.steps, rows_.rows, columns}};
+    const Sequence<E> at = sequence<E>(value, rule);
+    if (!at) return nullptr;
+    const int64_t step = at.step_stride / columns, row = at.row_stride / columns;
+    const bool first = rows.step_places == 0 && rows.row_places == 0;
+    const bool same = (rows_.steps <= 1 || step == rows.step_places) && (rows_.rows <= 1 || row == rows.row_places);
+    if (at.step_stride % columns != 0 || at.row_stride % columns != 0 || !(first || same))
+      throw py::value_error(rule.head() + "have rows that lie as those of the other arrays");
+    if (first) rows.step_places = step, rows.row_places = row;
+    return at.data;
+  }
+
+ private:
+  Rows rows_{};
+  py::tuple arrays_;
+  std::vector<int64_t> first_;
+};
+
+template <class T, class E, size_t N>
+void states(const char* function, const char* name, const Sizes& sizes, int count, const py::tuple& arrays,
+            E* (&out)[N]) {
+  if (static_cast<int>(arrays.size()) != count)
+    throw py::value_error(std::string(function) + ": " + name + " must have " + std::to_string(count) +
+                          " arrays or Nones, got " + std::to_string(arrays.size()));
+  for (int k = 0; k < count; ++k)
+    out[k] = dense<E>(arrays[k], {function, name, k == 0 ? "(B, P)" : "(B, H)", {sizes.B, k == 0 ? sizes.P : sizes.H}});
+}
+
+template <class E>
+Saved<E> kept(const char* function, const CellInfo& info, const Sizes& s, bool projects, const py::tuple& arrays) {
+  if (arrays.size() != 3) throw py::value_error(std::string(function) + ": saved must be three arrays or Nones");
+  const DeviceRule gates{function, "saved gates", "(T, B, K, H)", {s.T, s.B, info.saved, s.H}};
+  const DeviceRule states{function, "saved states", "(T, B, S - 1, H)", {s.T, s.B, info.states - 1, s.H}};
+  const DeviceRule raw{function, "saved raw", "(T, B, H)", {s.T, s.B, s.H}};
+  Saved<E> saved;
+  if (info.saved > 0) saved.gates = present(dense<E>(arrays[0], gates), gates);
+  if (info.states > 1) saved.states = present(dense<E>(arrays[1], states), states);
+  if (projects) saved.raw = present(dense<E>(arrays[2], raw), raw);
+  return saved;
+}
+
+template <class T>
+void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py::tuple& weights, Sizes sizes,
+                const py::tuple& state_in, const py::object& y, const py::tuple& state_out, const py::object& saved,
+                const py::object& raw, uintptr_t stream) {
+  constexpr const char* kName = "forward";
+  const CellInfo& info = kCells[cell];
+  const auto [T_, B, I, H, P] = sizes;
+  const int64_t gates = info.gates * H;
+  cuda::ForwardLoop<T> loop{};
+  loop.sizes = sizes;
+  loop.rows = rows.view();
+  const DeviceRule gx_rule{kName, "gx", "(T, B, G*H)", {T_, B, gates}}, hh_rule{kName, "w_hh", "(G*H, P)", {gates, P}};
+  loop.gx = present(rows.by_place<const T>(gx, kName, "gx", gates, loop.rows), gx_rule);
+  loop.w_hh = present(dense<const T>(weights[0], hh_rule), hh_rule);
+  loop.b_ih = dense<const T>(weights[1], {kName, "b_ih", "(G*H,)", {gates}});
+  loop.b_hh = dense<const T>(weights[2], {kName, "b_hh", "(G*H,)", {gates}});
+  loop.w_hr = dense<const T>(weights[3], {kName, "w_hr", "(P, H)", {P, H}});
+  const DeviceRule y_rule{kName, "y", "(T, B, P)", {T_, B, P}}, raw_rule{kName, "raw", "(B, H)", {B, H}};
+  loop.y = sequence<T>(y, y_rule);
+  present(loop.y.data, y_rule);
+  states<T>(kName, "state_in", sizes, info.states, state_in, loop.state_in);
+  states<T>(kName, "state_out", sizes, info.states, state_out, loop.state_out);
+  for (int k = 0; k < info.states; ++k) present(loop.state_out[k], {kName, "state_out", "", {}});
+  if (!saved.is_none()) loop.saved = kept<T>(kName, info, sizes, loop.w_hr != nullptr, py::cast<py::tuple>(saved));
+  loop.raw = dense<T>(raw, raw_rule);
+  if (loop.w_hr != nullptr && loop.saved.raw == nullptr) present(loop.raw, raw_rule);
+  const py::gil_scoped_release released;
+  cuda::forward<T>(cell, loop, rows.first(), reinterpret_cast<cudaStream_t>(stream));
+}
+
+template <class T>
+void backward_of(int cell, const DeviceRows& rows, const py::tuple& weights, Sizes sizes, const py::tuple& state_in,
+                 const py::object& y, const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out,
+                 const py::tuple& dstate_in, const py::tuple& gradients, uintptr_t stream) {
+  constexpr const char* kName = "backward";
+  const CellInfo& info = kCells[cell];
+  const auto [T_, B, I, H, P] = sizes;
+  const int64_t gates = info.gates * H;
+  cuda::BackwardLoop<T> loop{};
+  loop.sizes = sizes;
+  loop.rows = rows.view();
+  const DeviceRule hh_rule{kName, "w_hh", "(G*H, P)", {gates, P}}, y_rule{kName, "y", "(T, B, P)", {T_, B, P}};
+  loop.w_hh = present(dense<const T>(weights[0], hh_rule), hh_rule);
+  loop.w_hr = dense<const T>(weights[3], {kName, "w_hr", "(P, H)", {P, H}});
+  loop.y = sequence<const T>(y, y_rule);
+  present(loop.y.data, y_rule);
+  loop.saved = kept<const T>(kName, info, sizes, loop.w_hr != nullptr, saved);
+  loop.dy = sequence<const T>(dy, {kName, "dy", "(T, B, P)", {T_, B, P}});
+  states<T>(kName, "state_in", sizes, info.states, state_in, loop.state_in);
+  states<T>(kName, "dstate_out", sizes, info.states, dstate_out, loop.dstate_out);
+  states<T>(kName, "dstate_in", sizes, info.states, dstate_in, loop.dstate_in);
+  for (int k = 0; k < info.states; ++k) present(loop.dstate_in[k], {kName, "dstate_in", "", {}});
+  const auto made = [&](int which, const char* name, int64_t columns) {
+    return present(rows.by_place<T>(gradients[which], kName, name, columns, loop.rows), {kName, name, "", {}});
+  };
+  loop.dgx = made(0, "dgx", gates);
+  loop.dgh = info.one_gate_gradient ? loop.dgx : made(1, "dgh", gates);
+  loop.before = made(2, "before", P);
+  if (loop.w_hr != nullptr) loop.doutput = made(3, "doutput", P);
+  const py::gil_scoped_release released;
+  cuda::backward<T>(cell, loop, rows.first(), reinterpret_cast<cudaStream_t>(stream));
+}
+
+// The sizes that the shapes of w_hh and y state.
+Sizes sizes_of(int cell, const DeviceRows& rows, int64_t hidden, int64_t outputs) {
+  if (hidden < 1 || outputs < 1) throw py::value_error("cuda: H and P must be at least 1");
+  if (!kCells[cell].projects && hidden != outputs) throw py::value_error("cuda: P must be H without a projection");
+  return {rows.view().steps, rows.view().rows, 1, hidden, outputs};
+}
+
+bool is_double(const std::string& dtype) {
+  if (dtype == "float32" || dtype == "float64") return dtype == "float64";
+  throw py::type_error("cuda: dtype must be float32 or float64, got " + dtype);
+}
+
+void forward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs, const DeviceRows& rows,
+             const py::object& gx, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
+             const py::tuple& state_out, const py::object& saved, const py::object& raw, uintptr_t stream) {
+  const int index = cell_index(cell);
+  const Sizes sizes = sizes_of(index, rows, hidden, outputs);
+  if (weights.size() != 4) throw py::value_error("forward: weights must be w_hh, b_ih, b_hh and w_hr");
+  const auto run = is_double(dtype) ? &forward_of<double> : &forward_of<float>;
+  run(index, rows, gx, weights, sizes, state_in, y, state_out, saved, raw, stream);
+}
+
+void backward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs,
+              const DeviceRows& rows, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
+              const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out, const py::tuple& dstate_in,
+              const py::tuple& gradients, uintptr_t stream) {
+  const int index = cell_index(cell);
+  const Sizes sizes = sizes_of(index, rows, hidden, outputs);
+  if (weights.size() != 4) throw py::value_error("backward: weights must be w_hh, b_ih, b_hh and w_hr");
+  if (gradients.size() != 4) throw py::value_error("backward: gradients must be dgx, dgh, before and doutput");
+  const auto run = is_double(dtype) ? &backward_of<double> : &backward_of<float>;
+  run(index, rows, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in, gradients, stream);
+}
+
+}  // namespace
+
+void bind_loops(py::module_& module) {
+  py::class_<DeviceRows>(module, "Rows", "When the rows of a batch live, in one direction.")
+      .def(py::init<int64_t, int64_t, bool, const py::object&, const py::object&, const py::object&,
+                    std::vector<int64_t>, const py::object&>(),
+           py::arg("steps"), py::arg("rows"), py::arg("reverse"), py::arg("row"), py::arg("length"), py::arg("first"),
+           py::arg("first_on_host"), py::arg("reset"))
+      .def_property_readonly("places", &DeviceRows::places)
+      .def_property_readonly("packed", &DeviceRows::packed);
+  module.def("forward", &forward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
+             py::arg("rows"), py::arg("gx"), py::arg("weights"), py::arg("state_in"), py::arg("y"),
+             py::arg("state_out"), py::arg("saved"), py::arg("raw"), py::arg("stream"),
+             "Queue the forward loop of one layer and direction on a stream.");
+  module.def("backward", &backward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
+             py::arg("rows"), py::arg("weights"), py::arg("state_in"), py::arg("y"), py::arg("saved"), py::arg("dy"),
+             py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("stream"),
+             "Queue the backward loop of one layer and direction on a stream.");
+}
+
+}  // namespace fusedrnn::python

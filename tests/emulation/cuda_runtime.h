@@ -1,0 +1,70 @@
+// A stand-in for the CUDA runtime that runs kernels on the host, so that every kernel is tested where no GPU is.
+//
+// The sources of csrc/cuda compile against it unchanged. A launch runs at once: block after block, each thread of a
+// block as a fiber that goes on until it waits for the others. In a cooperative launch all blocks are alive together,
+// and a thread that spins hands over to the next (__nanosleep). Device memory is host memory; a stream is nothing.
+// What it does not show: races between warps, memory order, speed.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+
+#define __global__
+#define __device__
+#define __host__
+#define __shared__
+#define __align__(bytes) __attribute__((aligned(bytes)))
+#define __launch_bounds__(...)
+#define __forceinline__ inline __attribute__((always_inline))
+
+struct dim3 {
+  unsigned x, y, z;
+  constexpr dim3(unsigned x_ = 1, unsigned y_ = 1, unsigned z_ = 1) : x(x_), y(y_), z(z_) {}
+};
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
+enum cudaMemcpyKind { cudaMemcpyDeviceToDevice = 3 };
+using cudaStream_t = void*;
+
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes = 0;
+  cudaStream_t stream = nullptr;
+};
+
+extern dim3 threadIdx, blockIdx, blockDim, gridDim;  // of the thread that runs
+
+namespace emulation {
+
+void yield();        // lets the other threads of the launch go on
+void synchronise();  // waits for the other threads of the block
+cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
+
+}  // namespace emulation
+
+inline void __syncthreads() { emulation::synchronise(); }
+inline void __threadfence() {}
+inline void __nanosleep(unsigned) { emulation::yield(); }
+
+inline const char* cudaGetErrorString(cudaError_t status) {
+  return status == cudaSuccess ? "no error" : "invalid argument";
+}
+
+inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+
+template <class... Parameters, class... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               const Arguments&... arguments) {
+  return emulation::run(*config, [&] { kernel(arguments...); });
+}

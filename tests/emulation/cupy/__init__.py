@@ -1,0 +1,141 @@
+"""A stand-in for CuPy whose arrays lie in host memory, for the emulated device of cuda_runtime.h.
+
+It has what the package uses and nothing more, so that a call of anything else fails. Its arrays are no NumPy arrays to
+the package's checks, as CuPy's are none: `ndarray` wraps one, and what takes it apart is written out here.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from . import cuda as cuda
+
+__version__ = "emulated"
+
+
+def _inside(value: Any) -> Any:
+    """The NumPy arrays within a value; a NumPy array with axes is in the wrong memory."""
+    if isinstance(value, ndarray):
+        return value._host
+    if isinstance(value, (tuple, list)):
+        return type(value)(_inside(part) for part in value)
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+    return value
+
+
+def _outside(value: Any) -> Any:
+    return ndarray(value) if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+class ndarray(NDArrayOperatorsMixin):  # noqa: N801
+    """An array of the emulated device."""
+
+    __array_priority__ = 100
+
+    def __init__(self, host: np.ndarray) -> None:
+        self._host = np.asarray(host)
+
+    shape = property(lambda self: self._host.shape)
+    dtype = property(lambda self: self._host.dtype)
+    ndim = property(lambda self: self._host.ndim)
+    size = property(lambda self: self._host.size)
+    nbytes = property(lambda self: self._host.nbytes)
+    itemsize = property(lambda self: self._host.itemsize)
+    strides = property(lambda self: self._host.strides)
+    flags = property(lambda self: self._host.flags)
+    device = property(lambda self: cuda.Device(0))
+    T = property(lambda self: ndarray(self._host.T))
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        facts = dict(self._host.__array_interface__)
+        return {name: facts[name] for name in ("shape", "typestr", "data", "strides")} | {"version": 3, "stream": None}
+
+    def __len__(self) -> int:
+        return len(self._host)
+
+    def __repr__(self) -> str:
+        return f"emulated {self._host!r}"
+
+    def __getitem__(self, key: Any) -> ndarray:
+        return ndarray(self._host[_inside(key)])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._host[_inside(key)] = _inside(value)
+
+    def __bool__(self) -> bool:
+        return bool(self._host)
+
+    def __int__(self) -> int:
+        return int(self._host)
+
+    def __float__(self) -> float:
+        return float(self._host)
+
+    def __array__(self, *_: Any, **__: Any) -> None:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **settings: Any) -> Any:
+        if out is not None:
+            settings["out"] = _inside(out)
+        result = getattr(ufunc, method)(*_inside(inputs), **settings)
+        if out is not None:
+            return out[0]
+        return tuple(map(_outside, result)) if isinstance(result, tuple) else _outside(result)
+
+    def __array_function__(self, function: Any, _: Any, inputs: Any, settings: Any) -> Any:
+        settings = {name: _inside(value) for name, value in settings.items()}
+        return _outside(function(*_inside(inputs), **settings))
+
+    def get(self) -> np.ndarray:
+        return self._host.copy()
+
+
+def _method(name: str) -> Any:
+    def call(self: ndarray, *inputs: Any, **settings: Any) -> Any:
+        settings = {key: _inside(value) for key, value in settings.items()}
+        return _outside(getattr(self._host, name)(*_inside(inputs), **settings))
+
+    return call
+
+
+for _name in ("reshape", "swapaxes", "view", "copy", "astype", "ravel", "sum", "mean", "min", "max", "argmax", "all"):
+    setattr(ndarray, _name, _method(_name))
+
+
+def _function(name: str) -> Any:
+    def call(*inputs: Any, out: Any = None, **settings: Any) -> Any:
+        settings = {key: _inside(value) for key, value in settings.items()}
+        if out is None:
+            return _outside(getattr(np, name)(*_inside(inputs), **settings))
+        getattr(np, name)(*_inside(inputs), out=_inside(out), **settings)
+        return out
+
+    return call
+
+
+for _name in ("matmul", "sum", "empty", "zeros", "arange", "argsort", "searchsorted", "ascontiguousarray"):
+    globals()[_name] = _function(_name)
+
+
+def asarray(value: Any) -> ndarray:
+    """From host memory or from any array with an interface."""
+    if isinstance(value, ndarray):
+        return value
+    if hasattr(value, "__cuda_array_interface__"):
+        return ndarray(np.asarray(_Interface(value.__cuda_array_interface__)))
+    return ndarray(np.array(value))
+
+
+class _Interface:
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self.__array_interface__ = facts | {"version": 3}
+
+
+def asnumpy(value: Any) -> np.ndarray:
+    """A copy in host memory."""
+    return value.get() if isinstance(value, ndarray) else np.asarray(value)

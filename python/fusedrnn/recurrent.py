@@ -457,7 +457,9 @@ class Recurrent(Module):
 
     def _new_states(self, rows: int) -> tuple[np.ndarray, ...]:
         widths = (self._output_size,) + (self.hidden_size,) * (self._cell.states - 1)
-        return tuple(self._backend.empty((self.num_layers * self._directions, rows, width), self.dtype) for width in widths)
+        return tuple(
+            self._backend.empty((self.num_layers * self._directions, rows, width), self.dtype) for width in widths
+        )
 
     def _state_at(self, states: tuple[np.ndarray, ...] | None, at: int) -> tuple[np.ndarray | None, ...]:
         return (None,) * self._cell.states if states is None else tuple(part[at] for part in states)
@@ -494,8 +496,7 @@ class Recurrent(Module):
         steps, rows = self._steps_and_rows(f"{type(self).__name__}.explain", x_shape)
         training = checks.boolean(f"{type(self).__name__}.explain", "training", training)
         lines = [
-            f"{type(self).__name__} of x (T, B, I) = ({steps}, {rows}, {self.input_size}): "
-            f"{self._backend.summary()}"
+            f"{type(self).__name__} of x (T, B, I) = ({steps}, {rows}, {self.input_size}): {self._backend.summary()}"
         ]
         for layer in range(self.num_layers):
             pack = self._packed(layer, 0)

@@ -19,7 +19,7 @@ Array = Any  # cupy.ndarray; CuPy is not there to be imported when this file is 
 
 
 @cache
-def _parts() -> tuple[Any, Any]:
+def parts() -> tuple[Any, Any]:
     """CuPy and the extension module."""
     return importlib.import_module("cupy"), importlib.import_module("fusedrnn._cuda")
 
@@ -28,7 +28,7 @@ def backend(where: str) -> CudaBackend:
     """The backend of the current GPU; RuntimeError with what is missing."""
     rule = f"{where}: device must be 'cpu' here, got 'cuda': "
     try:
-        cupy, _ = _parts()
+        cupy, _ = parts()
     except ModuleNotFoundError as error:
         if error.name == "fusedrnn._cuda":
             reason = "this build has no CUDA backend; install from source where nvcc is found (FUSEDRNN_CUDA=ON)"
@@ -50,7 +50,7 @@ class CudaBackend:
     name = "cuda"
 
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
-        cupy, _ = _parts()
+        cupy, _ = parts()
         if not isinstance(value, cupy.ndarray):
             if hasattr(value, "__cuda_array_interface__"):
                 value = cupy.asarray(value)
@@ -66,20 +66,20 @@ class CudaBackend:
         return value
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
-        return _parts()[0].empty(shape, dtype)
+        return parts()[0].empty(shape, dtype)
 
     def own(self, value: np.ndarray) -> Array:
-        return _parts()[0].asarray(value)
+        return parts()[0].asarray(value)
 
     def dense(self, value: Array) -> Array:
-        return _parts()[0].ascontiguousarray(value)
+        return parts()[0].ascontiguousarray(value)
 
     def readable(self, value: Array) -> Array:
         contiguous = value.size == 0 or value.shape[-1] == 1 or value.strides[-1] == value.itemsize
-        return value if contiguous else _parts()[0].ascontiguousarray(value)
+        return value if contiguous else parts()[0].ascontiguousarray(value)
 
     def indices(self, where: str, name: str, value: Any) -> Array:
-        cupy, _ = _parts()
+        cupy, _ = parts()
         if not isinstance(value, cupy.ndarray):
             raise TypeError(f"{where}: {name} must be a cupy array of integers, got {checks.describe(value)}")
         return cupy.ascontiguousarray(value.astype(np.int64, copy=False))
@@ -93,7 +93,7 @@ class CudaBackend:
         """CuPy's arrays are always writable."""
 
     def dropout(self, x: Array, p: float, *, seed: int, site: int, step: int, row_offset: int) -> Array:
-        cupy, module = _parts()
+        cupy, module = parts()
         with x.device:
             out = cupy.empty(x.shape, x.dtype)
             stream = cupy.cuda.get_current_stream().ptr
@@ -104,7 +104,7 @@ class CudaBackend:
         return Layer(cell, w_ih, w_hh, b_ih, b_hh, w_hr)
 
     def summary(self) -> str:
-        cupy, _ = _parts()
+        cupy, _ = parts()
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
         return f"backend cuda, {properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}"
 
@@ -129,13 +129,13 @@ class _Places:
 
     def new(self, columns: int, dtype: np.dtype) -> tuple[Array, Array]:
         """An array with a row a place: as a matrix for products, and as the loops take it."""
-        cupy, _ = _parts()
+        cupy, _ = parts()
         if self.index is not None:
             packed = cupy.empty((len(self.index), columns), dtype)
             return packed, packed
         outer = (self.batch, self.steps) if self.batch_major else (self.steps, self.batch)
         value = cupy.empty((*outer, columns), dtype)
-        return value.reshape(-1, columns), value.swapaxes(0, 1) if self.batch_major else value
+        return value.reshape(self.steps * self.batch, columns), value.swapaxes(0, 1) if self.batch_major else value
 
     def gather(self, matrix: Array) -> Array:
         """Rows of x (T*B, C), in the order of the places."""
@@ -145,18 +145,27 @@ class _Places:
         """Rows of a dense time-major array (T, B, C), in the order of the places."""
         columns = value.shape[-1]
         if self.time_index is not None:
-            return value.reshape(-1, columns)[self.time_index]
-        return _parts()[0].ascontiguousarray(value.swapaxes(0, 1) if self.batch_major else value).reshape(-1, columns)
+            return value.reshape(self.steps * self.batch, columns)[self.time_index]
+        value = parts()[0].ascontiguousarray(value.swapaxes(0, 1) if self.batch_major else value)
+        return value.reshape(self.steps * self.batch, columns)
 
     def scatter(self, matrix: Array, out: Array) -> None:
         """Put a row a place where it belongs in `out` (T, B, C), which is a view; zeros elsewhere."""
         if self.index is None:
             outer = (self.batch, self.steps) if self.batch_major else (self.steps, self.batch)
-            value = matrix.reshape(*outer, -1)
+            value = matrix.reshape(*outer, matrix.shape[1])
             out[...] = value.swapaxes(0, 1) if self.batch_major else value
         else:
             out[...] = 0
             out[self.time_index // self.batch, self.time_index % self.batch] = matrix
+
+
+def _product(a: Array, b: Array, out: Array) -> None:
+    """out (M, N) = a (M, K) b (K, N); zeros where K is 0."""
+    if a.shape[1] == 0:
+        out[...] = 0
+    elif out.size:
+        parts()[0].matmul(a, b, out=out)
 
 
 class Layer:
@@ -182,12 +191,12 @@ class Layer:
         state_out: tuple[Array, ...],
         saved: tuple[Any, ...] | None,
     ) -> None:
-        cupy, module = _parts()
+        cupy, module = parts()
         with y.device:
             matrix, places = self._places(x, ids, lengths, reset, reverse)
             gx_matrix, gx = places.new(self._gates, y.dtype)
             if x is not None:
-                cupy.matmul(places.gather(matrix), self._w_ih.T, out=gx_matrix)
+                _product(places.gather(matrix), self._w_ih.T, gx_matrix)
             else:
                 gx_matrix[...] = self._w_ih.T[places.gather(matrix)[:, 0]]
             if lengths is not None:
@@ -224,7 +233,7 @@ class Layer:
         dstate_in: tuple[Array, ...],
         gradients: tuple[Any, ...],
     ) -> None:
-        cupy, module = _parts()
+        cupy, module = parts()
         with y.device:
             matrix, places = self._places(x, ids, lengths, reset, reverse)
             dgx_matrix, dgx = places.new(self._gates, y.dtype)
@@ -245,9 +254,9 @@ class Layer:
                 cupy.cuda.get_current_stream().ptr,
             )
             dw_ih, dw_hh, db_ih, db_hh, dw_hr = gradients
-            cupy.matmul(dgh_matrix.T, before_matrix, out=dw_hh)
+            _product(dgh_matrix.T, before_matrix, dw_hh)
             if x is not None:
-                cupy.matmul(dgx_matrix.T, places.gather(matrix), out=dw_ih)
+                _product(dgx_matrix.T, places.gather(matrix), dw_ih)
             else:
                 sums = cupy.empty(dw_ih.shape[::-1], y.dtype)
                 sum_by_id(dgx_matrix, places.gather(matrix)[:, 0], sums)
@@ -256,9 +265,11 @@ class Layer:
                 cupy.sum(dgx_matrix, axis=0, out=db_ih)
                 cupy.sum(dgh_matrix, axis=0, out=db_hh)
             if dw_hr is not None:
-                cupy.matmul(doutput_matrix.T, places.gather_time_major(saved[2]), out=dw_hr)
+                _product(doutput_matrix.T, places.gather_time_major(saved[2]), dw_hr)
             if dx is not None:
-                places.scatter(dgx_matrix @ self._w_ih, dx)
+                dx_matrix = cupy.empty((len(dgx_matrix), self._w_ih.shape[1]), y.dtype)
+                _product(dgx_matrix, self._w_ih, dx_matrix)
+                places.scatter(dx_matrix, dx)
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
         launches = 2 if self._w_hr is not None else 1
@@ -267,11 +278,9 @@ class Layer:
     def _names(self, y: Array) -> tuple[str, str, int, int]:
         return self._cell, y.dtype.name, self._hidden, self._outputs
 
-    def _places(
-        self, x: Any, ids: Any, lengths: np.ndarray | None, reset: Any, reverse: bool
-    ) -> tuple[Array, _Places]:
+    def _places(self, x: Any, ids: Any, lengths: np.ndarray | None, reset: Any, reverse: bool) -> tuple[Array, _Places]:
         """The input as a matrix (T*B, I), or (T*B, 1) of ids, and the places of the products."""
-        cupy, module = _parts()
+        cupy, module = parts()
         value = x if x is not None else ids[:, :, None]
         steps, batch, columns = value.shape
         batch_major = not value.flags.c_contiguous and value.swapaxes(0, 1).flags.c_contiguous
@@ -295,7 +304,7 @@ class Layer:
 
 def sum_by_id(rows: Array, ids: Array, out: Array) -> None:
     """out[i] = the sum of the rows r with ids[r] == i, in rising order; rows (N, C), ids (N,), out (I, C)."""
-    cupy, module = _parts()
+    cupy, module = parts()
     order = cupy.argsort(ids, kind="stable")
     starts = cupy.searchsorted(ids[order], cupy.arange(len(out) + 1))
     module.sum_by_id(rows, order, starts, out, cupy.cuda.get_current_stream().ptr)

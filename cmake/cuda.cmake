@@ -1,6 +1,8 @@
 # The module _cuda: for NVIDIA GPUs, or EMULATED, which runs the same kernels on the host (tests/emulation).
 set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp)
+list(APPEND cuda_bindings src/cuda/norms.cpp src/cuda/optimisers.cpp src/cuda/softmax.cpp src/cuda/take_rows.cpp)
 set(cuda_kernels csrc/cuda/dropout.cu csrc/cuda/loops.cu csrc/cuda/sum_by_id.cu)
+list(APPEND cuda_kernels csrc/cuda/norms.cu csrc/cuda/optimisers.cu csrc/cuda/softmax.cu csrc/cuda/take_rows.cu)
 
 if(FUSEDRNN_CUDA STREQUAL "EMULATED")
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
@@ -20,6 +22,7 @@ else()
   add_library(fusedrnn_cuda_kernels OBJECT ${cuda_kernels})
   target_include_directories(fusedrnn_cuda_kernels PRIVATE csrc)
   target_compile_options(fusedrnn_cuda_kernels PRIVATE -Xcompiler=-Wall,-Wextra --threads=0)
+  set_source_files_properties(csrc/cuda/optimisers.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
   if(FUSEDRNN_WERROR)
     target_compile_options(fusedrnn_cuda_kernels PRIVATE --Werror=all-warnings)
   endif()

@@ -1,52 +1,16 @@
 // One step of an optimiser for a list of parameters of one type.
-#include <pybind11/stl.h>
-
 #include "bindings.h"
 #include "cpu/backend.h"
 #include "intake.h"
+#include "optimiser_arguments.h"
 
 namespace fusedrnn::python {
 namespace {
 
 constexpr const char* kName = "update";
 
-int optimiser_index(const std::string& name) {
-  std::string names;
-  for (int index = 0; index < kOptimiserCount; ++index) {
-    if (name == kOptimisers[index].name) return index;
-    names.append(index ? ", " : "").append(kOptimisers[index].name);
-  }
-  throw py::value_error("update: optimiser must be one of " + names + ", got '" + name + "'");
-}
-
-void expect(const char* what, size_t expected, size_t got) {
-  if (got != expected)
-    throw py::value_error(std::string("update: ") + what + " must have length " + std::to_string(expected) + ", got " +
-                          std::to_string(got));
-}
-
-// What Python hands over: for each parameter its gradient, rate and decay; for each state a list of arrays or None.
-struct Arguments {
-  const py::list& parameters;
-  const py::list& gradients;
-  const py::list& states;
-  const std::vector<double>& rates;
-  const std::vector<double>& decays;
-};
-
-void check_lengths(const OptimiserInfo& optimiser, const std::vector<double>& numbers, const Arguments& given) {
-  const size_t count = given.parameters.size();
-  expect("numbers", static_cast<size_t>(optimiser.numbers), numbers.size());
-  expect("gradients", count, given.gradients.size());
-  expect("rates", count, given.rates.size());
-  expect("decays", count, given.decays.size());
-  expect("states", static_cast<size_t>(optimiser.states), given.states.size());
-  for (const py::handle& state : given.states)
-    if (!state.is_none()) expect("every state", count, py::len(state));
-}
-
 template <class T>
-cpu::UpdateItem<T> item_of(const Arguments& given, size_t k, const std::vector<py::ssize_t>& shape) {
+cpu::UpdateItem<T> item_of(const UpdateArguments& given, size_t k, const std::vector<py::ssize_t>& shape) {
   const char* letters = "of its parameter";
   const py::object parameter = given.parameters[k], gradient = given.gradients[k];
   cpu::UpdateItem<T> item{};
@@ -63,7 +27,7 @@ cpu::UpdateItem<T> item_of(const Arguments& given, size_t k, const std::vector<p
 }
 
 template <class T>
-void run(int optimiser, const std::vector<double>& numbers, const Arguments& given) {
+void run(int optimiser, const std::vector<double>& numbers, const UpdateArguments& given) {
   std::vector<cpu::UpdateItem<T>> items;
   std::vector<int64_t> sizes;
   for (size_t k = 0; k < given.parameters.size(); ++k) {
@@ -80,7 +44,7 @@ void update(const std::string& name, const std::vector<double>& numbers, const p
             const py::list& gradients, const py::list& states, const std::vector<double>& rates,
             const std::vector<double>& decays) {
   const int optimiser = optimiser_index(name);
-  const Arguments given{parameters, gradients, states, rates, decays};
+  const UpdateArguments given{parameters, gradients, states, rates, decays};
   check_lengths(kOptimisers[optimiser], numbers, given);
   if (parameters.empty()) return;
   const py::object first = parameters[0];

@@ -22,13 +22,15 @@ BELOW = {
     "csrc/cells": ["contract"],
     "csrc/optimisers": ["contract"],
     "csrc/cpu": ["contract", "cells", "optimisers"],
+    "csrc/cuda": ["contract", "cells", "optimisers"],
 }
 KERNEL_SOURCES = {"kernels.cpp", "optimiser_kernels.cpp"}
-SYSTEM_HEADERS = {"immintrin.h", "pthread.h", "sched.h", "sys/mman.h"}
+SYSTEM_HEADERS = {"cuda_runtime.h", "immintrin.h", "pthread.h", "sched.h", "sys/mman.h"}
 
 
 def code_files(root: Path, *folders: str) -> list[Path]:
-    return sorted(path for folder in folders for path in (root / folder).rglob("*") if path.suffix in (".h", ".cpp"))
+    sources = (path for folder in folders for path in (root / folder).rglob("*"))
+    return sorted(path for path in sources if path.suffix in (".h", ".cpp", ".cu"))
 
 
 def included(path: Path) -> list[str]:
@@ -68,6 +70,15 @@ def cells_compute_with_the_value_type_alone(root: Path) -> Iterator[str]:
         code = re.sub(r"//.*", "", path.read_text())
         for word in re.findall(r"\b(?:float|double|Vec|std::\w+|_mm\w+|__m\w+)", code):
             yield f"{path.relative_to(root)} -> {word}"
+
+
+def each_folder_of_src_binds_its_own_backend(root: Path) -> Iterator[str]:
+    """What is in src/cuda knows nothing of csrc/cpu, and the rest nothing of csrc/cuda."""
+    for path in code_files(root, "src"):
+        other = "cpu" if path.parent.name == "cuda" else "cuda"
+        for name in included(path):
+            if name.startswith(f'"{other}/'):
+                yield f"{path.relative_to(root)} -> {name}"
 
 
 def src_binds_the_contract_and_the_backend(root: Path) -> Iterator[str]:
@@ -115,11 +126,8 @@ LEVEL = {part: level for level, line in enumerate(LEVELS) for part in line.split
 
 # `cli` and `bench` ask it only which instruction set runs.
 KNOW_THE_KERNELS = {
-    "functional._checks",
-    "functional.dropout",
-    "functional.embedding",
-    "functional.linear_cross_entropy",
-    "functional.softmax_cross_entropy",
+    "backends.cpu",
+    "backends.cuda",
     "optim.kernels",
     "recurrent",
     "sequences",
@@ -220,6 +228,7 @@ RULES: list[Callable[[Path], Iterator[str]]] = [
     csrc_needs_the_standard_library_alone,
     cells_compute_with_the_value_type_alone,
     src_binds_the_contract_and_the_backend,
+    each_folder_of_src_binds_its_own_backend,
     only_kernels_reach_the_vectors,
     parts_import_what_lies_below,
     the_oracle_imports_nothing_that_it_checks,
@@ -242,6 +251,9 @@ ARROWS_BACK = [
     (csrc_consists_of_these_folders, "csrc/gpu/a.h", "", "no rule for its folder"),
     (folders_of_csrc_include_what_lies_below, "csrc/contract/problem.h", '#include "cells/gru.h"', '"cells/gru.h"'),
     (folders_of_csrc_include_what_lies_below, "csrc/cells/gru.h", '#include "cpu/simd.h"', '"cpu/simd.h"'),
+    (folders_of_csrc_include_what_lies_below, "csrc/cuda/dropout.cu", '#include "cpu/pool.h"', '"cpu/pool.h"'),
+    (each_folder_of_src_binds_its_own_backend, "src/cuda/dropout.cpp", '#include "cpu/pool.h"', '"cpu/pool.h"'),
+    (each_folder_of_src_binds_its_own_backend, "src/dropout.cpp", '#include "cuda/backend.h"', '"cuda/backend.h"'),
     (folders_of_csrc_include_what_lies_below, "csrc/cpu/plan.cpp", '#include "intake.h"', '"intake.h"'),
     (csrc_needs_the_standard_library_alone, "csrc/cpu/pool.cpp", "# include <Python.h>", "<Python.h>"),
     (csrc_needs_the_standard_library_alone, "csrc/cpu/a.h", "#include <pybind11/numpy.h>", "<pybind11/numpy.h>"),

@@ -364,11 +364,10 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.Linear(2, 1, dtype=">f4"), ValueError, "dtype must be 'float32' or 'float64', got '>f4'"),
     (lambda: nn.Linear(2, 1, dtype="wide"), ValueError, "dtype must be 'float32' or 'float64', got 'wide'"),
     (
-        lambda: nn.Linear(2, 1, device="cuda"),
+        lambda: nn.Conv1d(2, 1, 3, device="cuda"),
         NotImplementedError,
-        "Linear: device must be 'cpu', got 'cuda': this build has no CUDA backend",
+        "Conv1d: device must be 'cpu', got 'cuda': this layer computes on the CPU alone",
     ),
-    (lambda: nn.Embedding(2, 1, device="cuda"), RuntimeError, "this build has no CUDA backend"),
     (lambda: nn.Embedding(2, 1, device="tpu"), ValueError, "device must be one of 'cpu', 'cuda', got 'tpu'"),
     (
         lambda: nn.Linear(2, 1, init="xavier"),

@@ -1,4 +1,4 @@
-// One number on the device, with the vocabulary of a cell (cells/registry.h).
+// One number on the device, with the vocabulary of cells (cells/registry.h) and of optimisers (optimisers/registry.h).
 #pragma once
 
 #include <cuda_runtime.h>
@@ -20,6 +20,7 @@ struct Value {
   FUSEDRNN_INLINE friend Value operator+(Value a, Value b) { return Value(a.number + b.number); }
   FUSEDRNN_INLINE friend Value operator-(Value a, Value b) { return Value(a.number - b.number); }
   FUSEDRNN_INLINE friend Value operator*(Value a, Value b) { return Value(a.number * b.number); }
+  FUSEDRNN_INLINE friend Value operator/(Value a, Value b) { return Value(a.number / b.number); }
 };
 
 FUSEDRNN_INLINE Value<float> sigmoid(Value<float> x) { return Value<float>(1.0f / (1.0f + expf(-x.number))); }
@@ -38,6 +39,15 @@ FUSEDRNN_INLINE Value<T> relu(Value<T> x) {
 template <class T>
 FUSEDRNN_INLINE Value<T> zero_unless_positive(Value<T> d, Value<T> y) {
   return y.number <= T(0) ? Value<T>(0) : d;
+}
+
+FUSEDRNN_INLINE Value<float> sqrt(Value<float> x) { return Value<float>(sqrtf(x.number)); }
+FUSEDRNN_INLINE Value<double> sqrt(Value<double> x) { return Value<double>(::sqrt(x.number)); }
+
+// the larger one, and NaN where x is NaN
+template <class T>
+FUSEDRNN_INLINE Value<T> at_least(Value<T> limit, Value<T> x) {
+  return limit.number > x.number ? limit : x;
 }
 
 }  // namespace fusedrnn::cuda

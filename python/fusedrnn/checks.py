@@ -28,6 +28,8 @@ def describe(value: Any) -> str:
         return f"a masked array of shape {value.shape}"
     if isinstance(value, np.ndarray):
         return f"a {dtype_name(value.dtype)} array of shape {value.shape}"
+    if hasattr(value, "__cuda_array_interface__"):
+        return f"a {str(value.dtype).removeprefix('torch.')} array of shape {tuple(value.shape)} on a GPU"
     text = " ".join(repr(value).split())
     if len(text) > 60:
         return f"{type(value).__name__} {text[:56]}..."

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.backends import Backend
+from fusedrnn.backends import Backend, of_array
 
 
 class OneHot:
@@ -25,6 +25,8 @@ class OneHot:
     ----------
     ids : integer array, (T, B), (B, T) with ``batch_first``, or (T,) unbatched, values in [0, depth)
     depth : the number of classes, the layer's ``input_size``
+    check : also look at ids that are on a GPU, which waits for it
+        Elsewhere they are looked at in any case. There, a bad one gives NaN.
 
     Raises
     ------
@@ -45,14 +47,20 @@ class OneHot:
 
     __slots__ = ("depth", "ids")
 
-    def __init__(self, ids: np.ndarray, depth: int) -> None:
+    def __init__(self, ids: np.ndarray, depth: int, *, check: bool = False) -> None:
         self.depth = checks.integer("OneHot", "depth", depth, 1)
-        if not isinstance(ids, np.ndarray) or isinstance(ids, np.ma.MaskedArray) or ids.dtype.kind not in "iu":
+        on_gpu = hasattr(ids, "__cuda_array_interface__") and not isinstance(ids, np.ndarray)
+        if on_gpu:
+            ids = of_array(ids).integers("OneHot", "ids", ids)
+        elif not isinstance(ids, np.ndarray) or isinstance(ids, np.ma.MaskedArray) or ids.dtype.kind not in "iu":
             raise TypeError(f"OneHot: ids must be an integer array, got {checks.describe(ids)}")
-        wrong = np.argwhere((ids < 0) | (ids >= self.depth))
-        if len(wrong):
-            place = tuple(int(axis) for axis in wrong[0])
-            raise ValueError(f"OneHot: ids must be in [0, depth) = [0, {self.depth}), got {ids[place]} at {place}")
+        if not on_gpu or checks.boolean("OneHot", "check", check):
+            wrong = np.argwhere((ids < 0) | (ids >= self.depth))
+            if len(wrong):
+                place = tuple(int(axis) for axis in wrong[0])
+                raise ValueError(
+                    f"OneHot: ids must be in [0, depth) = [0, {self.depth}), got {int(ids[place])} at {place}"
+                )
         self.ids = ids
 
 

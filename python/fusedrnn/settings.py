@@ -25,15 +25,15 @@ def parameter_dtype(where: str, dtype: Any) -> np.dtype:
 
 
 def cpu_device(where: str, device: Any) -> str:
-    """Return `device` if it is "cpu".
+    """Return `device` if it is "cpu", for a layer that computes nowhere else.
 
     Raises
     ------
     NotImplementedError
-        The device is "cuda": this build has no CUDA backend. (It is a RuntimeError.)
+        The device is "cuda". (It is a RuntimeError.)
     ValueError
         Anything else.
     """
     if checks.choice(where, "device", device, ("cpu", "cuda")) == "cuda":
-        raise NotImplementedError(f"{where}: device must be 'cpu', got 'cuda': this build has no CUDA backend")
+        raise NotImplementedError(f"{where}: device must be 'cpu', got 'cuda': this layer computes on the CPU alone")
     return "cpu"

@@ -7,6 +7,10 @@ namespace fusedrnn::python {
 
 void bind_dropout(pybind11::module_& module);
 void bind_loops(pybind11::module_& module);
+void bind_norms(pybind11::module_& module);
+void bind_optimisers(pybind11::module_& module);
+void bind_softmax(pybind11::module_& module);
 void bind_sum_by_id(pybind11::module_& module);
+void bind_take_rows(pybind11::module_& module);
 
 }  // namespace fusedrnn::python

@@ -7,5 +7,9 @@ PYBIND11_MODULE(_cuda, module) {
   module.doc() = "The compiled CUDA backend of fusedrnn. fusedrnn.backends.cuda calls it; it checks what it is given.";
   fusedrnn::python::bind_dropout(module);
   fusedrnn::python::bind_loops(module);
+  fusedrnn::python::bind_norms(module);
+  fusedrnn::python::bind_optimisers(module);
+  fusedrnn::python::bind_softmax(module);
   fusedrnn::python::bind_sum_by_id(module);
+  fusedrnn::python::bind_take_rows(module);
 }

@@ -6,6 +6,7 @@ first asked for.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -64,15 +65,32 @@ class Backend(Protocol):
     """What the layers ask of a device."""
 
     name: str
+    checks_values: bool  # whether values, such as ids, are checked unasked: to see them on a GPU is to wait for it
+    logits_bytes: int  # of logits that a loss makes at a time
 
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Any:
         """Return `value` as an array of this device if it is one of exactly `dtype`, else raise TypeError."""
 
+    def integers(self, where: str, name: str, value: Any) -> Any:
+        """Return `value` as an array of this device if it is one of any integer dtype, else raise TypeError."""
+
     def empty(self, shape: Shape, dtype: np.dtype) -> Any:
         """A new C-contiguous array."""
 
+    def zeros(self, shape: Shape, dtype: np.dtype) -> Any:
+        """The same, of zeros."""
+
+    def full(self, shape: Shape, value: Any, dtype: np.dtype) -> Any:
+        """The same, of a number or an array without axes."""
+
     def own(self, value: np.ndarray) -> Any:
         """An array of this device with the values of one in host memory, which is given away."""
+
+    def host(self, value: Any) -> np.ndarray:
+        """An array of this device in host memory; waits for the device."""
+
+    def number(self, value: Any) -> Any:
+        """An array without axes as a loss is returned: a float, or on a GPU as it is, so that nothing waits."""
 
     def dense(self, value: Any) -> Any:
         """`value`, or a copy of it where it is not C-contiguous and aligned."""
@@ -91,6 +109,44 @@ class Backend(Protocol):
 
     def dropout(self, x: Any, p: float, *, seed: int, site: int, step: int, row_offset: int) -> Any:
         """Entries of x (T, B, C) scaled by 1 / (1 - p), or zero, 0 <= p < 1; see `fusedrnn.random`."""
+
+    def product(
+        self, a: Any, b: Any, bias: Any = None, *, out: Any = None, add: bool = False, row_sums: Any = None
+    ) -> Any:
+        """a (M, K) · b (K, N) + bias (N,), put into `out` or, with `add`, added to it.
+
+        The sums of a's rows go, in the same way, to `row_sums` (M,), where it is given.
+        """
+
+    def take_rows(self, table: Any, ids: Any) -> Any:
+        """The rows of table (V, D) that ids (...) name, as (..., D); NaN for ids that are not checked and not there."""
+
+    def sum_rows(self, ids: Any, rows: Any, count: int) -> Any:
+        """(count, D) array whose row v is the sum of the rows (R, D) where ids (R,) is v, in rising order."""
+
+    def softmax(self, x: Any, index: Any) -> tuple[Any, Any, Any, Any]:
+        """exp(x - its maximum) for dense logits x (R, V); maxima, sums and x at index, (R,) each."""
+
+    def softmax_gradient(self, exponentials: Any, index: Any, factors: Any, shifts: Any, out: Any) -> None:
+        """out (R, V) = exponentials · factors (R,) less shifts (R,) at index (R,); zeros where a shift is 0."""
+
+    def cross_entropy(self, logits: Any, index: Any, factors: Any, maxima: Any, sums: Any, chosen: Any) -> None:
+        """logits (R, V) to factors (R,) · (softmax - [column is index]), in place; fills what `softmax` returns."""
+
+    def update(
+        self,
+        rule: str,
+        numbers: list[float],
+        parameters: list[Any],
+        gradients: list[Any],
+        states: list[list[Any] | None],
+        rates: list[float],
+        decays: list[float],
+    ) -> None:
+        """A step of a rule of csrc/optimisers for dense arrays of one dtype."""
+
+    def sums_of_squares(self, arrays: Sequence[Any]) -> Any:
+        """The sum of squares of each of some dense arrays of one dtype, in float64."""
 
     def pack(self, cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> PackedLayer:
         """The weights of one layer and direction; None where there are none."""

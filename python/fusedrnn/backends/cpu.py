@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,24 @@ class CpuBackend:
     """See `fusedrnn.backends.Backend`."""
 
     name = "cpu"
+    checks_values = True
+    logits_bytes = 2**24  # smaller parts would go through the weight more often
     array = staticmethod(checks.array)
     loaded = staticmethod(checks.array)
     empty = staticmethod(_core.empty)
     pack = staticmethod(_core.pack)
+
+    zeros = staticmethod(np.zeros)
+    full = staticmethod(np.full)
+    number = staticmethod(float)
+
+    def integers(self, where: str, name: str, value: Any) -> np.ndarray:
+        if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
+            return value
+        raise TypeError(f"{where}: {name} must be a numpy array of integers, got {checks.describe(value)}")
+
+    def host(self, value: np.ndarray) -> np.ndarray:
+        return value
 
     def own(self, value: np.ndarray) -> np.ndarray:
         return value
@@ -39,6 +54,70 @@ class CpuBackend:
         out = _core.empty(x.shape, x.dtype)
         _core.dropout(self.dense(x), out, p, seed, site, step, row_offset)
         return out
+
+    def product(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        bias: np.ndarray | None = None,
+        *,
+        out: np.ndarray | None = None,
+        add: bool = False,
+        row_sums: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """The same bits for any number of threads."""
+        if out is None:
+            out = _core.empty((a.shape[0], b.shape[1]), a.dtype)
+        _core.matmul(a, b, bias, out, add, row_sums)
+        return out
+
+    def take_rows(self, table: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return np.take(table, ids, axis=0)
+
+    def sum_rows(self, ids: np.ndarray, rows: np.ndarray, count: int) -> np.ndarray:
+        out = _core.empty((count, rows.shape[1]), rows.dtype)
+        _core.scatter_add(self.dense(ids.astype(np.int64, copy=False)), rows, out)
+        return out
+
+    def softmax(self, x: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        exponentials = _core.empty(x.shape, x.dtype)
+        maxima, sums = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype)
+        _core.exponentials(x, exponentials, maxima, sums)
+        return exponentials, maxima, sums, x[np.arange(len(x)), index]
+
+    def softmax_gradient(
+        self, exponentials: np.ndarray, index: np.ndarray, factors: np.ndarray, shifts: np.ndarray, out: np.ndarray
+    ) -> None:
+        _core.scale_rows(exponentials, factors, out)
+        out[np.arange(len(index)), index] -= shifts
+        if not shifts.all():
+            out[shifts == 0] = 0
+
+    def cross_entropy(
+        self,
+        logits: np.ndarray,
+        index: np.ndarray,
+        factors: np.ndarray | None,
+        maxima: np.ndarray,
+        sums: np.ndarray,
+        chosen: np.ndarray,
+    ) -> None:
+        _core.cross_entropy(logits, index.astype(np.int64, copy=False), factors, maxima, sums, chosen)
+
+    def update(
+        self,
+        rule: str,
+        numbers: list[float],
+        parameters: list[np.ndarray],
+        gradients: list[np.ndarray],
+        states: list[list[np.ndarray] | None],
+        rates: list[float],
+        decays: list[float],
+    ) -> None:
+        _core.update(rule, numbers, parameters, gradients, states, rates, decays)
+
+    def sums_of_squares(self, arrays: Sequence[np.ndarray]) -> list[float]:
+        return _core.sums_of_squares(list(arrays))
 
     def summary(self) -> str:
         return f"backend cpu, instruction set {_core.isa()}, up to {_core.num_threads()} threads"

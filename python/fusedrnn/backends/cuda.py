@@ -6,22 +6,15 @@ CuPy's current stream and nothing waits for the device.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from fusedrnn import _core, checks
-
-Array = Any  # cupy.ndarray; CuPy is not there to be imported when this file is read
-
-
-@cache
-def parts() -> tuple[Any, Any]:
-    """CuPy and the extension module."""
-    return importlib.import_module("cupy"), importlib.import_module("fusedrnn._cuda")
+from fusedrnn.backends.cuda_arrays import CudaArrays, matrix_product, sum_by_id
+from fusedrnn.backends.cuda_parts import Array, as_cupy, stream
+from fusedrnn.backends.cuda_parts import parts as parts
 
 
 def backend(where: str) -> CudaBackend:
@@ -44,21 +37,13 @@ def backend(where: str) -> CudaBackend:
     return BACKEND
 
 
-class CudaBackend:
+class CudaBackend(CudaArrays):
     """See `fusedrnn.backends.Backend`."""
 
     name = "cuda"
 
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
-        cupy, _ = parts()
-        if not isinstance(value, cupy.ndarray):
-            if hasattr(value, "__cuda_array_interface__"):
-                value = cupy.asarray(value)
-            elif hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray):
-                value = cupy.from_dlpack(value)
-            else:
-                came = checks.describe(value)
-                raise TypeError(f"{where}: {name} must be a cupy array of {dtype.name}, got {came}; nothing is moved")
+        value = as_cupy(where, name, value, dtype.name)
         if value.dtype != dtype:
             raise TypeError(
                 f"{where}: {name} must be a cupy array of {dtype.name}, got {value.dtype.name}; nothing is cast"
@@ -79,10 +64,7 @@ class CudaBackend:
         return value if contiguous else parts()[0].ascontiguousarray(value)
 
     def indices(self, where: str, name: str, value: Any) -> Array:
-        cupy, _ = parts()
-        if not isinstance(value, cupy.ndarray):
-            raise TypeError(f"{where}: {name} must be a cupy array of integers, got {checks.describe(value)}")
-        return cupy.ascontiguousarray(value.astype(np.int64, copy=False))
+        return parts()[0].ascontiguousarray(self.integers(where, name, value).astype(np.int64, copy=False))
 
     def loaded(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
         if isinstance(value, np.ndarray):
@@ -96,8 +78,7 @@ class CudaBackend:
         cupy, module = parts()
         with x.device:
             out = cupy.empty(x.shape, x.dtype)
-            stream = cupy.cuda.get_current_stream().ptr
-            module.dropout(self.dense(x), out, p, seed, site, step, row_offset, stream)
+            module.dropout(self.dense(x), out, p, seed, site, step, row_offset, stream())
         return out
 
     def pack(self, cell: str, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, w_hr: Any) -> Layer:
@@ -160,14 +141,6 @@ class _Places:
             out[self.time_index // self.batch, self.time_index % self.batch] = matrix
 
 
-def _product(a: Array, b: Array, out: Array) -> None:
-    """out (M, N) = a (M, K) b (K, N); zeros where K is 0."""
-    if a.shape[1] == 0:
-        out[...] = 0
-    elif out.size:
-        parts()[0].matmul(a, b, out=out)
-
-
 class Layer:
     """The weights of one layer in one direction; see `fusedrnn.backends.PackedLayer`."""
 
@@ -196,9 +169,9 @@ class Layer:
             matrix, places = self._places(x, ids, lengths, reset, reverse)
             gx_matrix, gx = places.new(self._gates, y.dtype)
             if x is not None:
-                _product(places.gather(matrix), self._w_ih.T, gx_matrix)
+                matrix_product(places.gather(matrix), self._w_ih.T, gx_matrix)
             else:
-                gx_matrix[...] = self._w_ih.T[places.gather(matrix)[:, 0]]
+                gx_matrix[...] = BACKEND.take_rows(self._w_ih.T, places.gather(matrix)[:, 0])
             if lengths is not None:
                 y[...] = 0
             raw = None
@@ -254,9 +227,9 @@ class Layer:
                 cupy.cuda.get_current_stream().ptr,
             )
             dw_ih, dw_hh, db_ih, db_hh, dw_hr = gradients
-            _product(dgh_matrix.T, before_matrix, dw_hh)
+            matrix_product(dgh_matrix.T, before_matrix, dw_hh)
             if x is not None:
-                _product(dgx_matrix.T, places.gather(matrix), dw_ih)
+                matrix_product(dgx_matrix.T, places.gather(matrix), dw_ih)
             else:
                 sums = cupy.empty(dw_ih.shape[::-1], y.dtype)
                 sum_by_id(dgx_matrix, places.gather(matrix)[:, 0], sums)
@@ -265,10 +238,10 @@ class Layer:
                 cupy.sum(dgx_matrix, axis=0, out=db_ih)
                 cupy.sum(dgh_matrix, axis=0, out=db_hh)
             if dw_hr is not None:
-                _product(doutput_matrix.T, places.gather_time_major(saved[2]), dw_hr)
+                matrix_product(doutput_matrix.T, places.gather_time_major(saved[2]), dw_hr)
             if dx is not None:
                 dx_matrix = cupy.empty((len(dgx_matrix), self._w_ih.shape[1]), y.dtype)
-                _product(dgx_matrix, self._w_ih, dx_matrix)
+                matrix_product(dgx_matrix, self._w_ih, dx_matrix)
                 places.scatter(dx_matrix, dx)
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
@@ -300,11 +273,3 @@ class Layer:
         on_device = [cupy.asarray(part) for part in (row, length, first)]
         rows = module.Rows(steps, batch, reverse, *on_device, first.tolist(), reset)
         return matrix, _Places(rows, steps, batch, batch_major, cupy.asarray(index), cupy.asarray(time_index))
-
-
-def sum_by_id(rows: Array, ids: Array, out: Array) -> None:
-    """out[i] = the sum of the rows r with ids[r] == i, in rising order; rows (N, C), ids (N,), out (I, C)."""
-    cupy, module = parts()
-    order = cupy.argsort(ids, kind="stable")
-    starts = cupy.searchsorted(ids[order], cupy.arange(len(out) + 1))
-    module.sum_by_id(rows, order, starts, out, cupy.cuda.get_current_stream().ptr)

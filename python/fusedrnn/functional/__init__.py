@@ -1,5 +1,10 @@
 """Functions on arrays in pairs, ``f_forward`` and ``f_backward``: maps, pooling over time, losses, dropout.
 
+Arrays are NumPy's, or CuPy's on a GPU: what is computed runs where they are, and an array that is elsewhere is a
+TypeError. NumPy's functions reach CuPy's arrays by their own protocols (NEP 13 and 18); what has a kernel, or differs
+in other ways, is a method of `fusedrnn.backends.Backend`. On a GPU a loss is an array without axes, and ids, targets
+and weights are not looked at unless asked for with ``check=True``, so that nothing waits. A bad id gives NaN there.
+
 They keep nothing and change nothing that comes in. Results are C-contiguous, have the dtype of the weights
 (or logits, or x), which is float32 or float64, and share no memory with arguments. `where` is the name that
 error messages carry: a layer passes its own. Each file holds the mathematics of its functions.

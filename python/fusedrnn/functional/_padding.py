@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from fusedrnn.backends import of_array
 from fusedrnn.functional._checks import float_array
 from fusedrnn.sequences import Layout
 
 
 def padded(where: str, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return `x` (T, B, C) and the lengths (B,) as int64, which are T where `lengths` is None.
+    """Return `x` (T, B, C) and the lengths (B,) as int64 in host memory, which are T where `lengths` is None.
 
     Raises
     ------
@@ -26,12 +27,12 @@ def padded(where: str, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
     steps, rows, columns = x.shape
     if lengths is None:
         return x, np.full(rows, steps)
-    layout = Layout(where, x.dtype, False, columns, columns, state_widths=(), state_rows=0)
+    layout = Layout(where, x.dtype, of_array(x), False, columns, columns, state_widths=(), state_rows=0)
     checked = layout.batch(x, None, lengths, None).lengths
     return x, np.array(checked)
 
 
 def within(lengths: np.ndarray, steps: int) -> np.ndarray:
-    """(steps, B) bool array, True at the steps that a row has."""
+    """(steps, B) bool array in host memory, True at the steps that a row has."""
     mask: np.ndarray = np.arange(steps)[:, None] < lengths
     return mask

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.functional._checks import check_ids, integer_array
+from fusedrnn.backends import Backend, of_array
+from fusedrnn.functional._checks import check_ids
 
 Reduction = Literal["mean", "sum", "none"]
 REDUCTIONS = ("mean", "sum", "none")
@@ -29,7 +30,8 @@ class Positions:
     dtype: np.dtype
     reduction: str
     scale: np.ndarray | None  # (n,) float64
-    divisor: float
+    divisor: Any  # a number, or on a GPU an array without axes
+    device: Backend
 
     @property
     def count(self) -> int:
@@ -44,39 +46,41 @@ class Positions:
     def read(self, value: np.ndarray) -> np.ndarray:
         """`value` (...) as (n,) float64, with 0 in place of what is not used."""
         wide: np.ndarray = value.astype(np.float64).reshape(-1)
-        if self.scale is not None:
-            wide[self.scale == 0] = 0.0
-        return wide
+        return wide if self.scale is None else np.where(self.scale != 0, wide, 0.0)
 
-    def targets(self, where: str, value: Any, classes: int) -> np.ndarray:
-        """`value` (...) as (n,) indices after checking that those used lie in [0, classes); 0 for the others."""
-        checks.shape(where, "targets", integer_array(where, "targets", value), "(...)", self.shape)
+    def targets(self, where: str, value: Any, classes: int, *, check: bool = False) -> np.ndarray:
+        """`value` (...) as (n,) indices after `check_ids` of those used, in [0, classes); 0 for the others."""
+        checks.shape(where, "targets", self.device.integers(where, "targets", value), "(...)", self.shape)
         used = None if self.used is None else self.used.reshape(self.shape)
-        return check_ids(where, "targets", value, classes, used=used).reshape(-1)
+        check = checks.boolean(where, "check", check)
+        return check_ids(where, "targets", value, classes, device=self.device, used=used, check=check).reshape(-1)
 
-    def reduce(self, losses: np.ndarray) -> float | np.ndarray:
+    def reduce(self, losses: np.ndarray) -> Any:
         """Equation (1) for losses (n,) in float64."""
         if self.scale is not None:
             # 0 times a loss that is not finite would not be 0.
-            losses = np.multiply(self.scale, losses, out=np.zeros(self.count), where=self.scale != 0)
+            losses = np.where(self.scale != 0, losses, 0.0) * self.scale
         if self.reduction == "none":
             return losses.astype(self.dtype).reshape(self.shape)
-        return float(losses.sum()) / self.divisor
+        return self.device.number(losses.sum()) / self.divisor
 
     def coefficients(self, where: str, dloss: Any) -> np.ndarray:
         """Equation (2): check `dloss` and return dl (n,) in float64."""
         if self.reduction == "none":
-            dlosses = checks.array(where, "dloss", dloss, self.dtype)
+            dlosses = self.device.array(where, "dloss", dloss, self.dtype)
             checks.shape(where, "dloss", dlosses, "(...)", self.shape)
             coefficients: np.ndarray = dlosses.reshape(-1).astype(np.float64)
         else:
             number = checks.real(where, "dloss", dloss, -math.inf, math.inf)
-            coefficients = np.full(self.count, number / self.divisor)
+            coefficients = self.device.full((self.count,), number / self.divisor, np.dtype(np.float64))
         return coefficients if self.scale is None else coefficients * self.scale
 
 
-def positions(where: str, reduction: Any, weights: Any, shape: tuple[int, ...], dtype: np.dtype) -> Positions:
-    """Check `reduction` and `weights` (...) for positions of `shape`.
+def positions(where: str, reduction: Any, weights: Any, of: np.ndarray, shape: tuple[int, ...]) -> Positions:
+    """Check `reduction` and `weights` (...) for positions of `shape`, with the dtype and on the device of the array `of`.
+
+    On a GPU the values of weights are not looked at, since that waits for the device: bad ones make the loss infinite
+    or NaN there.
 
     Raises
     ------
@@ -87,33 +91,38 @@ def positions(where: str, reduction: Any, weights: Any, shape: tuple[int, ...], 
         positive sum.
     """
     checks.choice(where, "reduction", reduction, REDUCTIONS)
-    scale = None
+    scale, device = None, of_array(of)
     if weights is not None:
-        _check_weights_dtype(where, weights, dtype)
+        _check_weights_dtype(where, weights, of)
         checks.shape(where, "weights", weights, "(...)", shape)
         scale = weights.astype(np.float64).reshape(-1)
-        if not np.isfinite(scale).all():
+        if device.checks_values and not np.isfinite(scale).all():
             raise ValueError(f"{where}: weights must be finite, got {scale[np.argmin(np.isfinite(scale))]}")
-    divisor = 1.0
+    divisor: Any = 1.0
     if reduction == "mean":
-        divisor = float(math.prod(shape) if scale is None else scale.sum())
-        if not divisor > 0:
+        divisor = float(math.prod(shape)) if scale is None else device.number(scale.sum())
+        if (device.checks_values or scale is None) and not divisor > 0:
             raise ValueError(f"{where}: weights must have a positive sum with reduction='mean', got {divisor:g}")
-    return Positions(shape, dtype, reduction, scale, divisor)
+    return Positions(shape, of.dtype, reduction, scale, divisor, device)
 
 
-def entries(where: str, reduction: Any, weights: Any, shape: tuple[int, ...], dtype: np.dtype) -> Positions:
-    """The same where every entry of an array is a position; weights without its last axis count for all columns."""
+def entries(where: str, reduction: Any, weights: Any, of: np.ndarray) -> Positions:
+    """The same where every entry of `of` is a position; weights without its last axis count for all columns."""
+    shape = of.shape
     if weights is not None:
-        _check_weights_dtype(where, weights, dtype)
+        _check_weights_dtype(where, weights, of)
         if shape and weights.shape == shape[:-1]:
             weights = np.broadcast_to(weights[..., None], shape)
         elif weights.shape != shape:
             last = f", or without the last axis {shape[:-1]}" if shape else ""
             raise ValueError(f"{where}: weights must have shape (...) = {shape}{last}, got {weights.shape}")
-    return positions(where, reduction, weights, shape, dtype)
+    return positions(where, reduction, weights, of, shape)
 
 
-def _check_weights_dtype(where: str, weights: Any, dtype: np.dtype) -> None:
-    if not (isinstance(weights, np.ndarray) and weights.dtype == bool):
-        checks.array(where, "weights", weights, dtype)
+def _check_weights_dtype(where: str, weights: Any, of: np.ndarray) -> None:
+    of_array(of).array(where, "weights", weights, bool_or(weights, of.dtype))
+
+
+def bool_or(value: Any, dtype: np.dtype) -> np.dtype:
+    """bool where that is the dtype of `value`, else `dtype`: for arguments that may be either."""
+    return np.dtype(bool) if getattr(value, "dtype", None) == bool else dtype

@@ -19,5 +19,5 @@ def sigmoid_losses(x: np.ndarray, y: float | np.ndarray) -> tuple[np.ndarray, np
     positive = x >= 0
     q = np.where(positive, np.subtract(1.0, y), y)
     # An infinite logit on the side of its target costs nothing, but infinity times 0 is not 0.
-    losses = np.multiply(size, q, out=np.zeros(x.shape), where=q != 0) + np.log1p(small)
+    losses = np.where(q != 0, size, 0.0) * q + np.log1p(small)
     return losses, np.where(positive, 1.0, small) / (1.0 + small)

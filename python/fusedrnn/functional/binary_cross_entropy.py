@@ -11,8 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_array
 from fusedrnn.functional._checks import float_array
-from fusedrnn.functional._reduction import Reduction, entries
+from fusedrnn.functional._reduction import Reduction, bool_or, entries
 from fusedrnn.functional._sigmoid import sigmoid_losses
 from fusedrnn.saved import Saved, expect
 
@@ -58,13 +59,12 @@ def binary_cross_entropy_forward(
     0.693147
     """
     logits = float_array(where, "logits", logits)
-    if not (isinstance(targets, np.ndarray) and targets.dtype == bool):
-        checks.array(where, "targets", targets, logits.dtype)
+    of_array(logits).array(where, "targets", targets, bool_or(targets, logits.dtype))
     checks.shape(where, "targets", targets, "(...)", logits.shape)
-    at = entries(where, reduction, weights, logits.shape, logits.dtype)
+    at = entries(where, reduction, weights, logits)
     x, y = at.read(logits), at.read(targets)
     fits = (y >= 0) & (y <= 1)
-    if not fits.all():
+    if at.device.checks_values and not fits.all():
         first = int(np.argmin(fits))
         place = tuple(int(axis) for axis in np.unravel_index(first, logits.shape))
         raise ValueError(f"{where}: targets must be in [0, 1], got {y[first]} at position {place}")

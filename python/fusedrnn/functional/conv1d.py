@@ -22,7 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.functional._checks import dense, float_array, product
+from fusedrnn.functional._checks import dense, host_float_array, product
 from fusedrnn.functional._padding import padded, within
 from fusedrnn.saved import Saved, expect
 
@@ -117,7 +117,7 @@ def conv1d_forward(
     >>> fr.functional.conv1d_forward(x, np.array([[[-1.0, 1.0]]]), lengths=[3], padding="same")[0].ravel().tolist()
     [1.0, 2.0, -4.0, 0.0]
     """
-    weight = float_array(where, "weight", weight)
+    weight = host_float_array(where, "weight", weight)
     checks.array(where, "x", x, weight.dtype)
     checks.choice(where, "padding", padding, PADDINGS)
     if weight.ndim != 3 or weight.shape[2] < 1:

@@ -10,17 +10,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from fusedrnn import _core, checks
-from fusedrnn.functional._checks import as_matrix, check_ids, dense, float_array
+from fusedrnn import checks
+from fusedrnn.backends import of_array
+from fusedrnn.functional._checks import as_matrix, check_ids, float_array
 
 
-def embedding_forward(ids: np.ndarray, weight: np.ndarray, *, where: str = "embedding_forward") -> np.ndarray:
+def embedding_forward(
+    ids: np.ndarray, weight: np.ndarray, *, check: bool = False, where: str = "embedding_forward"
+) -> np.ndarray:
     """Look up rows: ``out[...] = weight[ids[...]]``.
 
     Parameters
     ----------
     ids : (...) array of any integer dtype, each 0 <= id < V
     weight : (V, D) array
+    check : also look at ids that are on a GPU, which waits for it
+        Elsewhere they are looked at in any case. There, a bad one gives NaN.
 
     Returns
     -------
@@ -43,7 +48,8 @@ def embedding_forward(ids: np.ndarray, weight: np.ndarray, *, where: str = "embe
     weight = float_array(where, "weight", weight)
     if weight.ndim != 2:
         raise ValueError(f"{where}: weight must have shape (V, D), got {weight.shape}")
-    return np.take(weight, check_ids(where, "ids", ids, len(weight)), axis=0)
+    device, check = of_array(weight), checks.boolean(where, "check", check)
+    return device.take_rows(weight, check_ids(where, "ids", ids, len(weight), device=device, check=check))
 
 
 def embedding_backward(
@@ -69,12 +75,11 @@ def embedding_backward(
     """
     size = checks.integer(where, "vocabulary_size", vocabulary_size, 1)
     dout = float_array(where, "dout", dout)
-    flat = check_ids(where, "ids", ids, size).reshape(-1)
+    device = of_array(dout)
+    flat = check_ids(where, "ids", ids, size, device=device).reshape(-1)
     if dout.ndim < 1 or dout.shape[:-1] != ids.shape:
         raise ValueError(f"{where}: dout must have shape (..., D) = ({_listed(ids.shape)}D), got {dout.shape}")
-    dweight = _core.empty((size, dout.shape[-1]), dout.dtype)
-    _core.scatter_add(dense(flat.astype(np.int64, copy=False)), as_matrix(dout), dweight)
-    return dweight
+    return device.sum_rows(flat, as_matrix(dout), size)
 
 
 def _listed(shape: tuple[int, ...]) -> str:

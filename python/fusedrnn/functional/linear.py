@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.functional._checks import as_matrix, dense, float_array, product
+from fusedrnn.backends import of_array
+from fusedrnn.functional._checks import as_matrix, dense, float_array
 
 
 def check_linear(where: str, x: Any, weight: Any) -> tuple[np.ndarray, np.ndarray]:
     """Return `x` (..., K) and `weight` (N, K) after checking that they fit."""
     weight = float_array(where, "weight", weight)
-    x = checks.array(where, "x", x, weight.dtype)
+    x = of_array(weight).array(where, "x", x, weight.dtype)
     if weight.ndim != 2:
         raise ValueError(f"{where}: weight must have shape (N, K), got {weight.shape}")
     if x.ndim < 1 or x.shape[-1] != weight.shape[1]:
@@ -57,8 +58,8 @@ def linear_forward(
     """
     x, weight = check_linear(where, x, weight)
     if bias is not None:
-        checks.shape(where, "bias", checks.array(where, "bias", bias, weight.dtype), "(N,)", weight.shape[:1])
-    out = product(as_matrix(x), dense(weight).T, None if bias is None else dense(bias))
+        checks.shape(where, "bias", of_array(weight).array(where, "bias", bias, weight.dtype), "(N,)", weight.shape[:1])
+    out = of_array(weight).product(as_matrix(x), dense(weight).T, None if bias is None else dense(bias))
     return out.reshape(*x.shape[:-1], len(weight))
 
 
@@ -87,10 +88,11 @@ def linear_backward(
     ([[1.0, 31.0]], [[1.0, 2.0], [10.0, 20.0]], [1.0, 10.0])
     """
     x, weight = check_linear(where, x, weight)
-    checks.array(where, "dout", dout, weight.dtype)
+    device = of_array(weight)
+    dout = device.array(where, "dout", dout, weight.dtype)
     checks.shape(where, "dout", dout, "(..., N)", (*x.shape[:-1], len(weight)))
     need_dx = checks.boolean(where, "need_dx", need_dx)
     drows = as_matrix(dout)
-    dx = product(drows, dense(weight)).reshape(x.shape) if need_dx else None
-    dbias = np.empty(len(weight), dtype=weight.dtype)
-    return dx, product(drows.T, as_matrix(x), row_sums=dbias), dbias
+    dx = device.product(drows, dense(weight)).reshape(x.shape) if need_dx else None
+    dbias = device.empty((len(weight),), weight.dtype)
+    return dx, device.product(drows.T, as_matrix(x), row_sums=dbias), dbias

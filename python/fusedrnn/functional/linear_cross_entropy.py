@@ -18,14 +18,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from fusedrnn import _core, checks
+from fusedrnn import checks
+from fusedrnn.backends import of_array
 from fusedrnn.functional._checks import as_matrix, dense
 from fusedrnn.functional._reduction import positions
 from fusedrnn.functional.linear import check_linear
 from fusedrnn.saved import Saved, expect
-
-# Bytes of logits at a time. Smaller ones would go through the weight more often.
-_LOGITS = 2**24
 
 
 class Gradients(NamedTuple):
@@ -46,8 +44,9 @@ def linear_cross_entropy_forward(
     weights: np.ndarray | None = None,
     scale: float = 1.0,
     training: bool = True,
+    check: bool = False,
     where: str = "linear_cross_entropy_forward",
-) -> tuple[float, Saved]:
+) -> tuple[Any, Saved]:
     """Cross entropy of the softmax of ``x · weightᵀ + bias`` against targets, in nats.
 
     The same as `linear_forward` and `softmax_cross_entropy_forward`, in less memory.
@@ -67,10 +66,12 @@ def linear_cross_entropy_forward(
     training : whether the gradients are wanted
         They are made at once then. Without it only the loss is, in a third of the time, and
         `linear_cross_entropy_backward` has to start over: until then x, weight and bias must stay as they are.
+    check : also look at targets that are on a GPU, which waits for it
+        Elsewhere they are looked at in any case. There, a bad one makes the loss NaN.
 
     Returns
     -------
-    loss : float, summed in float64
+    loss : float, summed in float64; on a GPU an array without axes of it
     saved : Saved, for one `linear_cross_entropy_backward`
 
     Raises
@@ -95,16 +96,16 @@ def linear_cross_entropy_forward(
     if not len(weight):
         raise ValueError(f"{where}: weight must have shape (V, K) with V >= 1, got {weight.shape}")
     if bias is not None:
-        checks.shape(where, "bias", checks.array(where, "bias", bias, weight.dtype), "(V,)", weight.shape[:1])
+        checks.shape(where, "bias", of_array(weight).array(where, "bias", bias, weight.dtype), "(V,)", weight.shape[:1])
     checks.choice(where, "reduction", reduction, ("mean", "sum"))
-    at = positions(where, reduction, weights, x.shape[:-1], x.dtype)
-    index = at.targets(where, targets, len(weight)).astype(np.int64, copy=False)
+    at = positions(where, reduction, weights, x, x.shape[:-1])
+    index = at.targets(where, targets, len(weight), check=check)
     rows = _Rows(as_matrix(x), dense(weight), None if bias is None else dense(bias), index)
     scale = checks.real(where, "scale", scale, -math.inf, math.inf)
     factors = at.coefficients(where, scale).astype(x.dtype)
     losses, grads = rows.compute(factors if checks.boolean(where, "training", training) else None)
     saved = Saved(linear_cross_entropy_forward, rows=rows, factors=factors, grads=grads, shape=x.shape)
-    return float(at.reduce(losses)) * scale, saved
+    return at.reduce(losses) * scale, saved
 
 
 def linear_cross_entropy_backward(
@@ -164,27 +165,27 @@ class _Rows(NamedTuple):
 
     def compute(self, factors: np.ndarray | None) -> tuple[np.ndarray, Any]:
         """The loss of each row (R,) in float64, and with `factors` (R,), the c of equation (3), the gradients."""
-        count, dtype = len(self.x), self.x.dtype
-        maxima, sums, chosen = (np.empty(count, dtype) for _ in range(3))
+        count, dtype, device = len(self.x), self.x.dtype, of_array(self.x)
+        maxima, sums, chosen = (device.empty((count,), dtype) for _ in range(3))
         grads = None if factors is None else self._empty_gradients()
-        parts = min(count, math.ceil(count * len(self.weight) * dtype.itemsize / _LOGITS))
-        scratch = _core.empty((math.ceil(count / max(parts, 1)), len(self.weight)), dtype)
+        parts = min(count, math.ceil(count * len(self.weight) * dtype.itemsize / device.logits_bytes))
+        scratch = device.empty((math.ceil(count / max(parts, 1)), len(self.weight)), dtype)
         for part in range(parts):
             rows = slice(count * part // parts, count * (part + 1) // parts)
             x, logits = self.x[rows], scratch[: rows.stop - rows.start]
-            _core.matmul(x, self.weight.T, self.bias, logits)
+            device.product(x, self.weight.T, self.bias, out=logits)
             of_rows = None if factors is None else factors[rows]
-            _core.cross_entropy(logits, self.targets[rows], of_rows, maxima[rows], sums[rows], chosen[rows])
+            device.cross_entropy(logits, self.targets[rows], of_rows, maxima[rows], sums[rows], chosen[rows])
             if grads is not None:
-                _core.matmul(logits, self.weight, None, grads.dx[rows])
-                _core.matmul(logits.T, x, None, grads.dweight, part > 0, grads.dbias)
+                device.product(logits, self.weight, out=grads.dx[rows])
+                device.product(logits.T, x, out=grads.dweight, add=part > 0, row_sums=grads.dbias)
         losses = np.log(sums.astype(np.float64)) + (maxima.astype(np.float64) - chosen)
         return losses, grads
 
     def _empty_gradients(self) -> Gradients:
         """For the first rows to fill; zeros where there is no row."""
         arrays = (self.x, self.weight) if self.bias is None else (self.x, self.weight, self.bias)
-        dx, dweight, *dbias = (_core.empty(array.shape, array.dtype) for array in arrays)
+        dx, dweight, *dbias = (of_array(array).empty(array.shape, array.dtype) for array in arrays)
         if not len(self.x):
             for gradient in (dx, dweight, *dbias):
                 gradient[...] = 0

@@ -25,6 +25,7 @@ import math
 import numpy as np
 
 from fusedrnn import checks, random
+from fusedrnn.backends import of_device
 from fusedrnn.functional._checks import check_ids
 
 
@@ -142,7 +143,7 @@ def log_uniform_expected_counts(
     size = checks.integer(where, "vocabulary_size", vocabulary_size, 1)
     tries = checks.integer(where, "num_tries", num_tries, 1)
     unique = checks.boolean(where, "unique", unique)
-    p = np.log1p(1.0 / (check_ids(where, "ids", ids, size) + 1.0)) / math.log1p(size)
+    p = np.log1p(1.0 / (check_ids(where, "ids", ids, size, device=of_device(where, "cpu")) + 1.0)) / math.log1p(size)
     if not unique:
         return np.asarray(tries * p)
     with np.errstate(divide="ignore"):  # the only class of V = 1 is drawn for certain: log(1 - p) is minus infinity

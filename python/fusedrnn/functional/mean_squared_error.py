@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_array
 from fusedrnn.functional._checks import float_array
 from fusedrnn.functional._reduction import Reduction, entries
 from fusedrnn.saved import Saved, expect
@@ -55,8 +56,8 @@ def mean_squared_error_forward(
     5.0
     """
     x = float_array(where, "x", x)
-    checks.shape(where, "targets", checks.array(where, "targets", targets, x.dtype), "(...)", x.shape)
-    at = entries(where, reduction, weights, x.shape, x.dtype)
+    checks.shape(where, "targets", of_array(x).array(where, "targets", targets, x.dtype), "(...)", x.shape)
+    at = entries(where, reduction, weights, x)
     differences = at.read(x) - at.read(targets)
     return at.reduce(np.square(differences)), Saved(mean_squared_error_forward, differences=differences, at=at)
 

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.functional._checks import as_matrix, float_array, product
+from fusedrnn.functional._checks import as_matrix, host_float_array, product
 from fusedrnn.functional._reduction import Reduction, positions
 from fusedrnn.functional._sigmoid import sigmoid_losses
 from fusedrnn.functional.embedding import embedding_backward
@@ -92,7 +92,7 @@ def nce_forward(
     """
     x, weight = _check_arrays(where, x, weight, bias)
     remove = checks.boolean(where, "remove_accidental_hits", remove_accidental_hits)
-    at = positions(where, reduction, weights, x.shape[:-1], x.dtype)
+    at = positions(where, reduction, weights, x, x.shape[:-1])
     used = np.ones(at.count, bool) if at.used is None else at.used
     target = at.targets(where, targets, len(weight))[used]
     sampled, tries = log_uniform_sample(
@@ -129,7 +129,7 @@ def _compare(
 
 
 def _check_arrays(where: str, x: Any, weight: Any, bias: Any) -> tuple[np.ndarray, np.ndarray]:
-    weight = float_array(where, "weight", weight)
+    weight = host_float_array(where, "weight", weight)
     x = checks.array(where, "x", x, weight.dtype)
     if weight.ndim != 2 or not len(weight):
         raise ValueError(f"{where}: weight must have shape (V, D) with V >= 1, got {weight.shape}")

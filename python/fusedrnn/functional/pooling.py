@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_array
 from fusedrnn.functional._padding import padded, within
 from fusedrnn.saved import Saved, expect
 
@@ -53,9 +54,11 @@ def mean_pool_forward(
     [[3.0], [2.0]]
     """
     x, lengths = padded(where, x, lengths)
-    total = x.sum(axis=0, dtype=np.float64, where=within(lengths, len(x))[:, :, None])
-    out = total / np.maximum(lengths, 1)[:, None]
-    return out.astype(x.dtype, order="C"), Saved(mean_pool_forward, lengths=lengths, shape=x.shape, dtype=x.dtype)
+    own = of_array(x).own
+    total = np.where(own(within(lengths, len(x)))[:, :, None], x, 0).sum(axis=0, dtype=np.float64)
+    counts = own(np.maximum(lengths, 1)[:, None])
+    out = (total / counts).astype(x.dtype, order="C")
+    return out, _saved(mean_pool_forward, x, counts=counts, there=own(within(lengths, len(x))[:, :, None]))
 
 
 def mean_pool_backward(
@@ -88,8 +91,7 @@ def mean_pool_backward(
     """
 
     def spread(s: SimpleNamespace, dx: np.ndarray) -> None:
-        share = (dout / np.maximum(s.lengths, 1)[:, None]).astype(s.dtype)
-        np.copyto(dx, share, where=within(s.lengths, len(dx))[:, :, None])
+        dx[...] = np.where(s.there, (dout / s.counts).astype(s.dtype), 0)
 
     return _backward(where, saved, dout, retain, mean_pool_forward, spread)
 
@@ -124,13 +126,15 @@ def max_pool_forward(
     [[2.0, 3.0]]
     """
     x, lengths = padded(where, x, lengths)
-    rows = np.flatnonzero(lengths)
-    steps = np.zeros((len(rows), x.shape[2]), np.intp)
+    device = of_array(x)
+    rows, columns = device.own(np.flatnonzero(lengths)), device.own(np.arange(x.shape[2]))
+    steps = device.zeros((len(rows), x.shape[2]), np.dtype(np.intp))
     if len(rows):  # without any step, argmax has nothing to look at
-        steps = np.where(within(lengths, len(x))[:, :, None], x, -np.inf)[:, rows].argmax(axis=0)
-    out = np.zeros(x.shape[1:], x.dtype)
-    out[rows] = x[steps, rows[:, None], np.arange(x.shape[2])]
-    return out, Saved(max_pool_forward, rows=rows, steps=steps, shape=x.shape, dtype=x.dtype)
+        there = device.own(within(lengths, len(x))[:, :, None])
+        steps = np.where(there, x, -np.inf)[:, rows].argmax(axis=0)
+    out = device.zeros(x.shape[1:], x.dtype)
+    out[rows] = x[steps, rows[:, None], columns]
+    return out, _saved(max_pool_forward, x, rows=rows, steps=steps, columns=columns)
 
 
 def max_pool_backward(
@@ -161,7 +165,7 @@ def max_pool_backward(
     """
 
     def spread(s: SimpleNamespace, dx: np.ndarray) -> None:
-        dx[s.steps, s.rows[:, None], np.arange(dx.shape[2])] = dout[s.rows]
+        dx[s.steps, s.rows[:, None], s.columns] = dout[s.rows]
 
     return _backward(where, saved, dout, retain, max_pool_forward, spread)
 
@@ -196,11 +200,12 @@ def last_pool_forward(
     [[5.0], [2.0]]
     """
     x, lengths = padded(where, x, lengths)
+    device = of_array(x)
     rows = np.flatnonzero(lengths)
-    steps = lengths[rows] - 1
-    out = np.zeros(x.shape[1:], x.dtype)
+    rows, steps = device.own(rows), device.own(lengths[rows] - 1)
+    out = device.zeros(x.shape[1:], x.dtype)
     out[rows] = x[steps, rows]
-    return out, Saved(last_pool_forward, rows=rows, steps=steps, shape=x.shape, dtype=x.dtype)
+    return out, _saved(last_pool_forward, x, rows=rows, steps=steps)
 
 
 def last_pool_backward(
@@ -236,6 +241,10 @@ def last_pool_backward(
     return _backward(where, saved, dout, retain, last_pool_forward, spread)
 
 
+def _saved(forward: Callable[..., Any], x: np.ndarray, **fields: Any) -> Saved:
+    return Saved(forward, device=of_array(x), shape=x.shape, dtype=x.dtype, **fields)
+
+
 def _backward(
     where: str,
     saved: Saved,
@@ -247,8 +256,8 @@ def _backward(
     """Check the arguments, and let `spread` write `dout` into a dx of zeros."""
     s = expect(where, saved).read(where, forward)
     retain = checks.boolean(where, "retain", retain)
-    checks.shape(where, "dout", checks.array(where, "dout", dout, s.dtype), "(B, C)", s.shape[1:])
-    dx = np.zeros(s.shape, s.dtype)
+    checks.shape(where, "dout", s.device.array(where, "dout", dout, s.dtype), "(B, C)", s.shape[1:])
+    dx: np.ndarray = s.device.zeros(s.shape, s.dtype)
     spread(s, dx)
     saved.take(where, retain, forward)
     return dx

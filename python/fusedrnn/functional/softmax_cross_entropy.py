@@ -8,11 +8,9 @@ For a position with logits x (V), target y, weight w and what its loss is divide
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 
-from fusedrnn import _core, checks
+from fusedrnn import checks
 from fusedrnn.functional._checks import as_matrix, float_array
 from fusedrnn.functional._reduction import Reduction, positions
 from fusedrnn.saved import Saved, expect
@@ -24,6 +22,7 @@ def softmax_cross_entropy_forward(
     *,
     reduction: Reduction = "mean",
     weights: np.ndarray | None = None,
+    check: bool = False,
     where: str = "softmax_cross_entropy_forward",
 ) -> tuple[float | np.ndarray, Saved]:
     """Cross entropy between softmax of logits and target classes, in nats.
@@ -40,6 +39,8 @@ def softmax_cross_entropy_forward(
     weights : (...) array of the dtype of `logits`, or bool, optional
         A position of weight 0 is ignored: its target is not read (so it may be any padding id) and its
         gradient is zero.
+    check : also look at targets that are on a GPU, which waits for it
+        Elsewhere they are looked at in any case. There, a bad one makes the loss NaN.
 
     Returns
     -------
@@ -65,25 +66,14 @@ def softmax_cross_entropy_forward(
     logits = float_array(where, "logits", logits)
     if logits.ndim < 1 or logits.shape[-1] < 1:
         raise ValueError(f"{where}: logits must have shape (..., V) with V >= 1, got {logits.shape}")
-    at = positions(where, reduction, weights, logits.shape[:-1], logits.dtype)
-    index = at.targets(where, targets, logits.shape[-1])
-    exponentials, sums, losses = _exponentials(logits, index)
+    at = positions(where, reduction, weights, logits, logits.shape[:-1])
+    index = at.targets(where, targets, logits.shape[-1], check=check)
+    # Dividing by the sums waits for backward, where it is part of a product that is made anyway.
+    exponentials, maxima, sums, chosen = at.device.softmax(as_matrix(logits), index)
+    sums = sums.astype(np.float64)
+    losses = np.log(sums) + (maxima - chosen.astype(np.float64))
     saved = Saved(softmax_cross_entropy_forward, exponentials=exponentials, sums=sums, index=index, at=at)
     return at.reduce(losses), saved
-
-
-def _exponentials(logits: np.ndarray, index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """exp(logits - their maximum) (R, V), its sums (R,) in float64, and the loss of each row (R,) in float64.
-
-    Dividing by the sums waits for backward, where it is part of a product that is made anyway.
-    """
-    x = as_matrix(logits)
-    exponentials = _core.empty(x.shape, x.dtype)
-    maxima, sums = np.empty(len(x), dtype=x.dtype), np.empty(len(x), dtype=x.dtype)
-    _core.exponentials(x, exponentials, maxima, sums)
-    wide_sums = sums.astype(np.float64)
-    chosen = x[np.arange(len(x)), index].astype(np.float64)
-    return exponentials, wide_sums, np.log(wide_sums) + (maxima - chosen)
 
 
 def softmax_cross_entropy_backward(
@@ -122,9 +112,7 @@ def softmax_cross_entropy_backward(
 
     saved.take(where, retain, softmax_cross_entropy_forward)
     # loss[n] = c·(log Σ exp(x) - x[target])  ->  dx = c·(exp(x) / Σ exp(x) - [v == target])
-    dlogits = np.empty_like(s.exponentials) if retain else s.exponentials
-    _core.scale_rows(s.exponentials, (coefficients / s.sums).astype(s.at.dtype), dlogits)
-    dlogits[np.arange(len(s.index)), s.index] -= coefficients.astype(s.at.dtype)
-    if s.at.scale is not None:
-        dlogits[s.at.scale == 0] = 0
-    return cast(np.ndarray, dlogits.reshape(*s.at.shape, dlogits.shape[-1]))
+    dlogits: np.ndarray = np.empty_like(s.exponentials) if retain else s.exponentials
+    factors, shifts = ((coefficients / s.sums).astype(s.at.dtype), coefficients.astype(s.at.dtype))
+    s.at.device.softmax_gradient(s.exponentials, s.index, factors, shifts, dlogits)
+    return dlogits.reshape(*s.at.shape, dlogits.shape[-1])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fusedrnn import checks, functional, random
+from fusedrnn.backends import of_array
 from fusedrnn.module import Module
 from fusedrnn.saved import Saved, expect
 
@@ -65,7 +66,8 @@ class Dropout(Module):
         p = self.p if checks.boolean(where, "training", training) else 0.0
         coordinates = {"seed": self.seed, "site": self.site, "step": step, "row_offset": row_offset}
         out = functional.dropout_forward(x, p, **coordinates, where=where)
-        return out, Saved(self, p=p, coordinates=coordinates, shape=out.shape, dtype=out.dtype)
+        device = of_array(out)
+        return out, Saved(self, p=p, coordinates=coordinates, shape=out.shape, dtype=out.dtype, device=device)
 
     def backward(
         self, saved: Saved, dout: np.ndarray, *, retain: bool = False
@@ -91,7 +93,7 @@ class Dropout(Module):
         where = "Dropout.backward"
         retain = checks.boolean(where, "retain", retain)
         fields = expect(where, saved).read(where, self)
-        checks.shape(where, "dout", checks.array(where, "dout", dout, fields.dtype), "(T, B, C)", fields.shape)
+        checks.shape(where, "dout", fields.device.array(where, "dout", dout, fields.dtype), "(T, B, C)", fields.shape)
         din = functional.dropout_backward(dout, fields.p, **fields.coordinates, where=where)
         saved.take(where, retain, self)
         return din, {}

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, functional, initializers
+from fusedrnn.backends import of_device
 from fusedrnn.module import Module
 from fusedrnn.random import initial_generator
 from fusedrnn.saved import Saved, expect
-from fusedrnn.settings import cpu_device, parameter_dtype
+from fusedrnn.settings import parameter_dtype
 
 
 class Embedding(Module):
@@ -23,7 +24,7 @@ class Embedding(Module):
     init : "torch", "keras" or an initializer, see `fusedrnn.initializers`
         "torch" draws from N(0, 1), "keras" from uniform(-0.05, 0.05).
     dtype : "float32" or "float64"
-    device : "cpu"
+    device : "cpu", or "cuda": parameters and arrays are CuPy's on the current GPU
     seed : of the initial values; None takes one from the operating system
 
     Attributes
@@ -62,20 +63,22 @@ class Embedding(Module):
         self.num_embeddings = checks.integer(where, "num_embeddings", num_embeddings, 1)
         self.embedding_dim = checks.integer(where, "embedding_dim", embedding_dim, 1)
         self.dtype = parameter_dtype(where, dtype)
-        self.device = cpu_device(where, device)
+        self._backend = of_device(where, device)
+        self.device = self._backend.name
         draw = initializers.resolve_embedding(init, where=where)
         shape = (self.num_embeddings, self.embedding_dim)
         generator = initial_generator(seed)
-        self._add_parameter(
-            "weight", initializers.initialise(draw, "weight", shape, generator, self.dtype, where=where)
-        )
+        value = initializers.initialise(draw, "weight", shape, generator, self.dtype, where=where)
+        self._add_parameter("weight", self._backend.own(value))
 
-    def __call__(self, ids: np.ndarray) -> np.ndarray:
+    def __call__(self, ids: np.ndarray, *, check: bool = False) -> np.ndarray:
         """Look up ids (...), integers in [0, V), as (..., D); saves nothing."""
-        return functional.embedding_forward(ids, self._parameters["weight"], where="Embedding")
+        return functional.embedding_forward(ids, self._parameters["weight"], check=check, where="Embedding")
 
-    def forward(self, ids: np.ndarray) -> tuple[np.ndarray, Saved]:
+    def forward(self, ids: np.ndarray, *, check: bool = False) -> tuple[np.ndarray, Saved]:
         """Look up ids (...), integers in [0, V), as (..., D), and keep what `backward` needs: ids, not copied.
+
+        Ids on a GPU are looked at only with `check`, which waits for it; otherwise a bad one gives NaN there.
 
         Raises
         ------
@@ -84,7 +87,7 @@ class Embedding(Module):
         ValueError
             An id is outside [0, V); the message names the first one and its position.
         """
-        out = functional.embedding_forward(ids, self._parameters["weight"], where="Embedding.forward")
+        out = functional.embedding_forward(ids, self._parameters["weight"], check=check, where="Embedding.forward")
         return out, Saved(self, ids=ids)
 
     def backward(self, saved: Saved, dout: np.ndarray, *, retain: bool = False) -> tuple[None, dict[str, np.ndarray]]:
@@ -109,7 +112,7 @@ class Embedding(Module):
         where = "Embedding.backward"
         retain = checks.boolean(where, "retain", retain)
         ids = expect(where, saved).read(where, self).ids
-        checks.array(where, "dout", dout, self.dtype)
+        self._backend.array(where, "dout", dout, self.dtype)
         checks.shape(where, "dout", dout, "(..., D)", (*ids.shape, self.embedding_dim))
         dweight = functional.embedding_backward(ids, dout, self.num_embeddings, where=where)
         saved.take(where, retain, self)

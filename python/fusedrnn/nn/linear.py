@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, functional, initializers
+from fusedrnn.backends import of_device
 from fusedrnn.module import Module
 from fusedrnn.random import initial_generator
 from fusedrnn.saved import Saved, expect
-from fusedrnn.settings import cpu_device, parameter_dtype
+from fusedrnn.settings import parameter_dtype
 
 
 class Linear(Module):
@@ -25,7 +26,7 @@ class Linear(Module):
         "torch" draws weight and bias from uniform(-1/√K, 1/√K); "keras" the weight as Glorot and Bengio do, with
         zero bias.
     dtype : "float32" or "float64"
-    device : "cpu"
+    device : "cpu", or "cuda": parameters and arrays are CuPy's on the current GPU
     seed : of the initial values; None takes one from the operating system
 
     Attributes
@@ -65,14 +66,16 @@ class Linear(Module):
         self.in_features = checks.integer("Linear", "in_features", in_features, 1)
         self.out_features = checks.integer("Linear", "out_features", out_features, 1)
         self.dtype = parameter_dtype("Linear", dtype)
-        self.device = cpu_device("Linear", device)
+        self._backend = of_device("Linear", device)
+        self.device = self._backend.name
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_features, self.in_features)}
         if checks.boolean("Linear", "bias", bias):
             shapes["bias"] = (self.out_features,)
         draw = initializers.resolve_linear(init, self.in_features, where="Linear")
         generator = initial_generator(seed)
         for name, shape in shapes.items():
-            self._add_parameter(name, initializers.initialise(draw, name, shape, generator, self.dtype, where="Linear"))
+            value = initializers.initialise(draw, name, shape, generator, self.dtype, where="Linear")
+            self._add_parameter(name, self._backend.own(value))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Map x (..., K) to (..., N); saves nothing."""

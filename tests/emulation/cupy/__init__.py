@@ -6,6 +6,7 @@ the package's checks, as CuPy's are none: `ndarray` wraps one, and what takes it
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,14 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     nbytes = property(lambda self: self._host.nbytes)
     itemsize = property(lambda self: self._host.itemsize)
     strides = property(lambda self: self._host.strides)
-    flags = property(lambda self: self._host.flags)
     device = property(lambda self: cuda.Device(0))
     T = property(lambda self: ndarray(self._host.T))
+
+    @property
+    def flags(self) -> SimpleNamespace:
+        """Those that CuPy has; it knows no read-only and no misaligned arrays."""
+        names = ("c_contiguous", "f_contiguous", "owndata")
+        return SimpleNamespace(**{name: getattr(self._host.flags, name) for name in names})
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -103,7 +109,21 @@ def _method(name: str) -> Any:
     return call
 
 
-for _name in ("reshape", "swapaxes", "view", "copy", "astype", "ravel", "sum", "mean", "min", "max", "argmax", "all"):
+for _name in (
+    "reshape",
+    "swapaxes",
+    "view",
+    "copy",
+    "astype",
+    "ravel",
+    "sum",
+    "mean",
+    "min",
+    "max",
+    "argmax",
+    "all",
+    "any",
+):
     setattr(ndarray, _name, _method(_name))
 
 
@@ -118,7 +138,7 @@ def _function(name: str) -> Any:
     return call
 
 
-for _name in ("matmul", "sum", "empty", "zeros", "arange", "argsort", "searchsorted", "ascontiguousarray"):
+for _name in ("matmul", "sum", "empty", "zeros", "full", "arange", "argsort", "searchsorted", "ascontiguousarray"):
     globals()[_name] = _function(_name)
 
 

@@ -1,0 +1,39 @@
+"""CuPy and the extension module, loaded when they are first asked for."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from fusedrnn import checks
+
+Array = Any  # cupy.ndarray; CuPy is not there to be imported when these files are read
+
+
+@cache
+def parts() -> tuple[Any, Any]:
+    """CuPy and the extension module."""
+    return importlib.import_module("cupy"), importlib.import_module("fusedrnn._cuda")
+
+
+def stream() -> int:
+    """The address of CuPy's current stream."""
+    address: int = parts()[0].cuda.get_current_stream().ptr
+    return address
+
+
+def as_cupy(where: str, name: str, value: Any, rule: str) -> Array:
+    """`value` as CuPy's array where it is an array on a GPU, of whatever library; else TypeError."""
+    cupy, _ = parts()
+    if isinstance(value, cupy.ndarray):
+        return value
+    if hasattr(value, "__cuda_array_interface__"):
+        return cupy.asarray(value)
+    if hasattr(value, "__dlpack__") and not isinstance(value, np.ndarray):
+        return cupy.from_dlpack(value)
+    place = " in host memory" if isinstance(value, np.ndarray) else ""
+    came = checks.describe(value)
+    raise TypeError(f"{where}: {name} must be a cupy array of {rule}, got {came}{place}; nothing is moved")

@@ -1,6 +1,7 @@
 # The module _cuda: for NVIDIA GPUs, or EMULATED, which runs the same kernels on the host (tests/emulation).
-set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp)
-set(cuda_kernels csrc/cuda/dropout.cu csrc/cuda/loops.cu csrc/cuda/sum_by_id.cu)
+set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp
+  csrc/cuda/plan.cpp)
+set(cuda_kernels csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/loops.cu csrc/cuda/sum_by_id.cu)
 
 if(FUSEDRNN_CUDA STREQUAL "EMULATED")
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")

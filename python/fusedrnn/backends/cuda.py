@@ -1,7 +1,7 @@
 """CuPy arrays and the compiled kernels of `_cuda`.
 
-The large products, over all steps at once, are CuPy's (cuBLAS); the loops through time are ours. Everything is queued on
-CuPy's current stream and nothing waits for the device.
+The large products, over all steps at once, are CuPy's (cuBLAS); the loops through time are ours. Everything is queued
+on CuPy's current stream and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -106,7 +106,8 @@ class CudaBackend:
     def summary(self) -> str:
         cupy, _ = parts()
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
-        return f"backend cuda, {properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}"
+        capability = f"{properties['major']}.{properties['minor']}"
+        return f"backend cuda, {properties['name'].decode()}, compute capability {capability}"
 
 
 BACKEND = CudaBackend()
@@ -214,6 +215,7 @@ class Layer:
                 state_out,
                 saved,
                 raw,
+                cupy.empty(module.multiprocessors(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
 
@@ -251,6 +253,7 @@ class Layer:
                 dstate_out,
                 dstate_in,
                 (dgx, dgh, before, doutput),
+                cupy.empty(module.multiprocessors(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
             dw_ih, dw_hh, db_ih, db_hh, dw_hr = gradients
@@ -272,8 +275,9 @@ class Layer:
                 places.scatter(dx_matrix, dx)
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
-        launches = 2 if self._w_hr is not None else 1
-        return f"tier step, {launches} launch{'es' if launches > 1 else ''} a step"
+        dtype = self._loop_weights[0].dtype.name
+        plan: str = parts()[1].plan(self._cell, dtype, rows, self._hidden, self._outputs, backward)
+        return plan
 
     def _names(self, y: Array) -> tuple[str, str, int, int]:
         return self._cell, y.dtype.name, self._hidden, self._outputs

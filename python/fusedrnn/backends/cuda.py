@@ -125,8 +125,8 @@ class _Places:
     steps: int
     batch: int
     batch_major: bool
-    index: Array | None = None  # (places,) into the rows of x
-    time_index: Array | None = None  # (places,) into the rows of a time-major array
+    index: Any = None  # (places,) into the rows of x; None: as x
+    time_index: Any = None  # (places,) into the rows of a time-major array
 
     def new(self, columns: int, dtype: np.dtype) -> tuple[Array, Array]:
         """An array with a row a place: as a matrix for products, and as the loops take it."""
@@ -267,7 +267,7 @@ class Layer:
             if db_ih is not None:
                 cupy.sum(dgx_matrix, axis=0, out=db_ih)
                 cupy.sum(dgh_matrix, axis=0, out=db_hh)
-            if dw_hr is not None:
+            if doutput_matrix is not None:
                 _product(doutput_matrix.T, places.gather_time_major(saved[2]), dw_hr)
             if dx is not None:
                 dx_matrix = cupy.empty((len(dgx_matrix), self._w_ih.shape[1]), y.dtype)

@@ -14,7 +14,8 @@ from fusedrnn.backends import of_array
 def float_array(where: str, name: str, value: Any) -> np.ndarray:
     """Return `value` if it is a NumPy or CuPy array of float32 or float64, else raise TypeError."""
     if hasattr(value, "__cuda_array_interface__") and value.dtype in (np.float32, np.float64):
-        return of_array(value).array(where, name, value, value.dtype)
+        on_device: np.ndarray = of_array(value).array(where, name, value, value.dtype)
+        return on_device
     if not isinstance(value, np.ndarray) or value.dtype.type not in (np.float32, np.float64):
         raise TypeError(f"{where}: {name} must be a numpy array of float32 or float64, got {checks.describe(value)}")
     return checks.array(where, name, value, np.dtype(value.dtype.type))

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fusedrnn.backends import of_array
 from fusedrnn.functional._checks import float_array
 from fusedrnn.sequences import Layout
 
@@ -26,7 +27,7 @@ def padded(where: str, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
     steps, rows, columns = x.shape
     if lengths is None:
         return x, np.full(rows, steps)
-    layout = Layout(where, x.dtype, False, columns, columns, state_widths=(), state_rows=0)
+    layout = Layout(where, x.dtype, of_array(x), False, columns, columns, state_widths=(), state_rows=0)
     checked = layout.batch(x, None, lengths, None).lengths
     return x, np.array(checked)
 

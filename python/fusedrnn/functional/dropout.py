@@ -84,4 +84,5 @@ def _drop(where: str, name: str, value: np.ndarray, p: float, coordinates: dict[
     random.check_coordinates(where, value.shape, **coordinates)
     if p == 1:
         return np.zeros_like(value, order="C", subok=False)
-    return of_array(value).dropout(value, p, **coordinates)
+    out: np.ndarray = of_array(value).dropout(value, p, **coordinates)
+    return out

@@ -16,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fusedrnn.backends import cuda
 from fusedrnn.cli import main, parser
 from fusedrnn.examples import SYSTEMS
+from fusedrnn.examples.device import ON_A_GPU
 from fusedrnn.train import checkpoint, language
 
 TINY = ["--characters", "900", "--hidden", "6", "--batch", "4", "--steps", "10"]
@@ -107,7 +109,7 @@ def test_help_shows_every_option_with_its_default(name: str, capsys: pytest.Capt
         (["run", "charlm", "--prefixes", ""], "--prefixes must have at least one character"),
         (["run", "charlm", "--sampling", "backwards"], "invalid choice: 'backwards'"),
         (["run", "charlm", "--data", "missing.txt"], "missing.txt must be a text in UTF-8"),
-        (["run", "charlm", "--device", "cuda"], "--device must be cpu"),
+        (["run", "textrnn", "--device", "cuda"], "--device must be cpu"),
         (["run", "charlm", "--resume"], "--resume must come with --out DIR"),
         (["run", "charlm", "--resume", "--out", "none"], "must hold a run to resume"),
         (["run", "ptb", "--data", "missing.zip"], "missing.zip must be the Penn Treebank"),
@@ -144,11 +146,15 @@ def test_another_device_is_refused_before_anything_else(
         pytest.fail("the system has begun, and may have read files")
 
     monkeypatch.setitem(SYSTEMS, name, replace(SYSTEMS[name], run=begin))
+    monkeypatch.setitem(sys.modules, "cupy", None)
+    cuda.parts.cache_clear()
     assert main(["run", name, "--device", "cuda", *more]) == 2
     came = capsys.readouterr()
-    assert came.err == (
-        f"fusedrnn: {name}: --device must be cpu, for this installation computes on nothing else, got cuda\n"
-    )
+    if name in ON_A_GPU:
+        why = " here, got cuda: the module cupy is missing; pip install 'fusedrnn[cuda13]'"
+    else:
+        why = ", for a GPU computes binary, charlm, iris, mnist, ptb, sine and no other system, got cuda"
+    assert came.err == f"fusedrnn: {name}: --device must be cpu{why}\n"
     assert came.out == "" and not list(tmp_path.iterdir())
 
 

@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from problems import CELLS, PROJECTING, Case, Problem, build, errors, named, run_reference
 
-import fusedrnn as fr
-
 pytestmark = pytest.mark.gpu
 
 CASES = [
@@ -56,8 +54,20 @@ def run(gpu: Any, problem: Problem, **more: Any) -> dict[str, np.ndarray]:
     return named(*over((y, state, *back), lambda value: over(value, gpu.asnumpy)))
 
 
+TIERS = ("step", "grid")
+LIMITS = [("float64", 1e-12), ("float32", 2e-5)]
+
+
 @pytest.mark.parametrize("case", cases(), ids=str)
-@pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-12), ("float32", 2e-5)])
-def test_forward_and_backward_agree_with_the_oracle(gpu: Any, case: Case, dtype: str, limit: float) -> None:
-    found = errors(run(gpu, build(case, dtype, device="cuda")), run_reference(build(case, dtype)))
+@pytest.mark.parametrize(("dtype", "limit"), LIMITS)
+@pytest.mark.parametrize("tier", TIERS)
+def test_forward_and_backward_agree_with_the_oracle(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, case: Case, dtype: str, limit: float, tier: str
+) -> None:
+    if tier == "grid" and case.projection:
+        pytest.skip("tier grid takes no projection")
+    monkeypatch.setenv("FUSEDRNN_TIER", tier)
+    problem = build(case, dtype, device="cuda")
+    assert f"tier {tier}" in problem.layer.explain(problem.x.shape, training=True)
+    found = errors(run(gpu, problem), run_reference(build(case, dtype)))
     assert max(found.values()) <= limit, found

@@ -25,12 +25,13 @@ BELOW = {
     "csrc/cuda": ["contract", "cells", "optimisers"],
 }
 KERNEL_SOURCES = {"kernels.cpp", "optimiser_kernels.cpp"}
-SYSTEM_HEADERS = {"cuda_runtime.h", "immintrin.h", "pthread.h", "sched.h", "sys/mman.h"}
+SYSTEM_HEADERS = {"immintrin.h", "pthread.h", "sched.h", "sys/mman.h", "cuda_runtime.h"}
 
 
 def code_files(root: Path, *folders: str) -> list[Path]:
-    sources = (path for folder in folders for path in (root / folder).rglob("*"))
-    return sorted(path for path in sources if path.suffix in (".h", ".cpp", ".cu"))
+    return sorted(
+        path for folder in folders for path in (root / folder).rglob("*") if path.suffix in (".h", ".cpp", ".cu")
+    )
 
 
 def included(path: Path) -> list[str]:
@@ -109,7 +110,7 @@ def only_kernels_reach_the_vectors(root: Path) -> Iterator[str]:
 # ---- Python: a part of the package imports itself and the parts of the lines above it --------------------------------
 
 LEVELS = [
-    "_core _cuda checks reference saved",
+    "_core checks reference saved",
     "backends",
     "initializers module random sequences settings threads",
     "functional stepper",
@@ -130,7 +131,6 @@ KNOW_THE_KERNELS = {
     "backends.cuda",
     "optim.kernels",
     "recurrent",
-    "sequences",
     "stepper",
     "threads",
     "cli",

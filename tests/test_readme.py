@@ -125,13 +125,6 @@ def test_the_error_that_is_shown_is_the_one_that_comes():
     assert shown and shown[1] == str(caught.value)
 
 
-@every_readme
-def test_cuda_is_an_error_that_says_so(readme):
-    assert 'device="cuda"' in text_of(readme)
-    with pytest.raises(NotImplementedError, match="CUDA"):
-        fr.LSTM(3, 5, device="cuda")
-
-
 # ---- commands --------------------------------------------------------------------------------------------------------
 
 

@@ -4,15 +4,26 @@
 #include <cuda_runtime.h>
 
 #include "contract/philox.h"
+#include "cuda/plan.h"
 #include "cuda/problem.h"
 
 namespace fusedrnn::cuda {
 
-// The loops; `cell` indexes kCells. first: Rows::first in host memory, nullptr without lengths.
+// The GPU that is current.
+Device current_device();
+
+// What the loops need beside the problem.
+struct Host {
+  const int64_t* first;         // Rows::first in host memory, nullptr without lengths
+  unsigned long long* arrived;  // on the device, a counter a multiprocessor: where groups of blocks meet
+  cudaStream_t stream;
+};
+
+// The loops; `cell` indexes kCells.
 template <class T>
-void forward(int cell, const ForwardLoop<T>& loop, const int64_t* first, cudaStream_t stream);
+void forward(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host& host);
 template <class T>
-void backward(int cell, const BackwardLoop<T>& loop, const int64_t* first, cudaStream_t stream);
+void backward(int cell, const BackwardLoop<T>& loop, const Plan& plan, const Host& host);
 
 // A sum of rows by id.
 template <class T>

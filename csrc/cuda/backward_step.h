@@ -3,9 +3,9 @@
 //
 //   dh = W_hh^T dgh(s + 1) + the cell's direct path        dgx(s), dgh(s), dc, .. = cell backward(dy_t + dh, dc, ..)
 //
-// so that one kernel makes a step. With a projection y = W_hr h', there are two: dy_t + dh, and W_hr^T of it to the cell.
-// A last product, "step -1", leaves the gradient of the initial state. What runs from step to step, the direct path and
-// the gradients of states 1.., lies in dstate_in, which starts as dstate_out.
+// so that one kernel makes a step. With a projection y = W_hr h', there are two: dy_t + dh, and W_hr^T of it to the
+// cell. A last product, "step -1", leaves the gradient of the initial state. What runs from step to step, the direct
+// path and the gradients of states 1.., lies in dstate_in, which starts as dstate_out.
 #pragma once
 
 #include "cuda/forward_step.h"

@@ -31,7 +31,7 @@ template <class T>
 void dropout(const Dropout<T>& problem, cudaStream_t stream) {
   const int64_t blocks_a_row = divide_up(problem.columns, kWords);
   const int64_t total = problem.steps * problem.rows * blocks_a_row;
-  launch("dropout", &dropout_kernel<T>, divide_up(total, kThreads), kThreads, 0, stream, problem, blocks_a_row, total);
+  launch("dropout", &dropout_kernel<T>, {divide_up(total, kThreads), kThreads}, stream, problem, blocks_a_row, total);
 }
 
 template void dropout<float>(const Dropout<float>&, cudaStream_t);

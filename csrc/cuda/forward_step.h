@@ -67,7 +67,8 @@ __global__ void __launch_bounds__(Tile<T, Cell::kGates, R>::kThreads)
 
 // y_t = W_hr h'
 template <class T, int R>
-__global__ void __launch_bounds__(Tile<T, 1, R>::kThreads) project_step_kernel(const ForwardLoop<T> p, const int64_t s) {
+__global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
+    project_step_kernel(const ForwardLoop<T> p, const int64_t s) {
   const int64_t H = p.sizes.H, P = p.sizes.P;
   multiply_tile<T, 1, R>(
       blockIdx.x, p.rows.live(s), P, H, Factor<T>{p.w_hr, 1, H, 0},

@@ -14,17 +14,36 @@ inline void check(cudaError_t status, const char* what) {
   throw std::runtime_error(std::string("fusedrnn: ") + what + " failed on the GPU: " + cudaGetErrorString(status));
 }
 
-// Launches kernel<<<blocks, threads, shared_bytes, stream>>>; no blocks, no launch.
+// How a kernel is launched. Cooperative: all blocks are alive together, or there is an error.
+struct Shape {
+  int64_t blocks;
+  int threads;
+  size_t shared_bytes = 0;
+  bool cooperative = false;
+};
+
+// Queues a kernel; no blocks, no launch.
 template <class... Parameters, class... Arguments>
-void launch(const char* name, void (*kernel)(Parameters...), int64_t blocks, int threads, size_t shared_bytes,
-            cudaStream_t stream, const Arguments&... arguments) {
-  if (blocks == 0) return;
-  if (blocks > INT32_MAX) throw std::overflow_error(std::string("fusedrnn: too many blocks for ") + name);
+void launch(const char* name, void (*kernel)(Parameters...), const Shape& shape, cudaStream_t stream,
+            const Arguments&... arguments) {
+  if (shape.blocks == 0) return;
+  if (shape.blocks > INT32_MAX) throw std::overflow_error(std::string("fusedrnn: too many blocks for ") + name);
+  constexpr size_t kSharedWithoutAsking = 48 << 10;
+  if (shape.shared_bytes > kSharedWithoutAsking) {
+    const auto entry = reinterpret_cast<const void*>(kernel);
+    const int bytes = static_cast<int>(shape.shared_bytes);
+    check(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), name);
+  }
+  cudaLaunchAttribute together{};
+  together.id = cudaLaunchAttributeCooperative;
+  together.val.cooperative = 1;
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(blocks));
-  config.blockDim = dim3(static_cast<unsigned>(threads));
-  config.dynamicSmemBytes = shared_bytes;
+  config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
+  config.blockDim = dim3(static_cast<unsigned>(shape.threads));
+  config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
+  config.attrs = &together;
+  config.numAttrs = shape.cooperative ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 }
 

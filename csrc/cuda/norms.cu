@@ -1,7 +1,7 @@
 // Sums of squares of a list of vectors in float64, and clipping by a norm that is on the device.
 //
-// A vector's sum has kSquaresParts parts, a block each. Which thread takes which element, and the order of every sum,
-// follow from the size alone.
+// A vector's sum has up to kSquaresParts parts, a block each. Which thread takes which element, and the order of every
+// sum, follow from the size alone.
 #include <algorithm>
 #include <vector>
 
@@ -19,22 +19,26 @@ struct Lanes {
   double lane[kThreads];
 };
 
-template <class T>
-struct Vectors {
-  Vector<const T> vector[kMostEntries];
-};
+// The blocks of a vector: as many as it keeps busy.
+inline int64_t parts_of(int64_t size) {
+  return std::min<int64_t>(kSquaresParts, std::max<int64_t>(1, divide_up(size, kPiece)));
+}
 
+// parts: of the first vector of the table. Those that a vector does not have become 0.
 template <class T>
-__global__ void squares_kernel(const Vectors<T> vectors, double* parts) {
-  const Vector<const T> vector = vectors.vector[blockIdx.x / kSquaresParts];
-  const int64_t part = blockIdx.x % kSquaresParts, stride = static_cast<int64_t>(kSquaresParts) * kThreads;
+__global__ void squares_kernel(const Table<Vector<const T>> table, double* parts) {
+  const int k = table.entry_of(blockIdx.x);
+  const int64_t part = blockIdx.x - table.blocks[k], count = table.blocks[k + 1] - table.blocks[k];
+  const Vector<const T>& vector = table.entries[k];
   double sum = 0;
-  for (int64_t j = part * kThreads + threadIdx.x; j < vector.size; j += stride) {
+  for (int64_t j = part * kThreads + threadIdx.x; j < vector.size; j += count * kThreads) {
     const auto value = static_cast<double>(vector.data[j]);
     sum += value * value;
   }
   sum = reduce_block<kThreads>(sum, shared_memory<Lanes>().lane, Plus());
-  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+  double* const own = parts + static_cast<int64_t>(k) * kSquaresParts;
+  if (threadIdx.x == 0) own[part] = sum;
+  if (part == 0 && threadIdx.x >= count) own[threadIdx.x] = 0;
 }
 
 __global__ void add_parts_kernel(const double* parts, double* sums) {
@@ -63,14 +67,14 @@ __global__ void clip_kernel(const Table<ClipEntry<T>> table, const double* norm,
 
 template <class T>
 void sums_of_squares(const Vector<const T>* vectors, int64_t count, double* parts, double* sums, cudaStream_t stream) {
-  for (int64_t k = 0; k < count; k += kMostEntries) {
-    const int64_t here = std::min<int64_t>(count - k, kMostEntries);
-    Vectors<T> some{};
-    std::copy(vectors + k, vectors + k + here, some.vector);
-    launch("sums of squares", &squares_kernel<T>, here * kSquaresParts, kThreads, sizeof(Lanes), stream, some,
-           parts + k * kSquaresParts);
+  for (int64_t start = 0; start < count; start += kMostEntries) {
+    Table<Vector<const T>> table;
+    for (int64_t k = start; k < std::min<int64_t>(count, start + kMostEntries); ++k)
+      table.add(vectors[k], parts_of(vectors[k].size));
+    launch("sums of squares", &squares_kernel<T>, {table.blocks[table.count], kThreads, sizeof(Lanes)}, stream, table,
+           parts + start * kSquaresParts);
   }
-  launch("sums of squares", &add_parts_kernel, count, kThreads, sizeof(Lanes), stream, parts, sums);
+  launch("sums of squares", &add_parts_kernel, {count, kThreads, sizeof(Lanes)}, stream, parts, sums);
 }
 
 template <class T>

@@ -10,12 +10,12 @@
 namespace fusedrnn::cuda {
 
 struct Rows {
-  int64_t steps, rows;               // T, B
-  bool reverse = false;              // start at each row's last step
-  const int64_t* row = nullptr;      // (B): the batch row at position m; nullptr: m itself
-  const int64_t* length = nullptr;   // (B), falling; nullptr: all T
-  const int64_t* first = nullptr;    // (T + 1): place of position 0 at step s; nullptr: not packed
-  Sequence<const uint8_t> reset;     // (T, B)
+  int64_t steps, rows;                      // T, B
+  bool reverse = false;                     // start at each row's last step
+  const int64_t* row = nullptr;             // (B): the batch row at position m; nullptr: m itself
+  const int64_t* length = nullptr;          // (B), falling; nullptr: all T
+  const int64_t* first = nullptr;           // (T + 1): place of position 0 at step s; nullptr: not packed
+  Sequence<const uint8_t> reset;            // (T, B)
   int64_t step_places = 0, row_places = 0;  // where not packed: the place of t, b is t * step_places + b * row_places
 
   FUSEDRNN_INLINE int64_t batch(int64_t m) const { return row == nullptr ? m : row[m]; }

@@ -76,17 +76,17 @@ __global__ void cross_entropy_kernel(const Softmax<T> p) {
 
 template <class T>
 void exponentials(const Softmax<T>& problem, cudaStream_t stream) {
-  launch("exponentials", &exponentials_kernel<T>, problem.rows, kThreads, sizeof(Lanes<T>), stream, problem);
+  launch("exponentials", &exponentials_kernel<T>, {problem.rows, kThreads, sizeof(Lanes<T>)}, stream, problem);
 }
 
 template <class T>
 void softmax_gradient(const Softmax<T>& problem, cudaStream_t stream) {
-  launch("softmax gradient", &softmax_gradient_kernel<T>, problem.rows, kThreads, 0, stream, problem);
+  launch("softmax gradient", &softmax_gradient_kernel<T>, {problem.rows, kThreads}, stream, problem);
 }
 
 template <class T>
 void cross_entropy(const Softmax<T>& problem, cudaStream_t stream) {
-  launch("cross entropy", &cross_entropy_kernel<T>, problem.rows, kThreads, sizeof(Lanes<T>), stream, problem);
+  launch("cross entropy", &cross_entropy_kernel<T>, {problem.rows, kThreads, sizeof(Lanes<T>)}, stream, problem);
 }
 
 template void exponentials<float>(const Softmax<float>&, cudaStream_t);

@@ -7,8 +7,8 @@
 
 namespace fusedrnn::cuda {
 
-// A target outside [0, columns) makes `chosen`, and with it the loss, NaN, and the gradient of the row as well. A NaN in
-// a row makes its sum NaN.
+// A target outside [0, columns) makes `chosen`, and with it the loss, NaN, and the gradient of the row as well. A NaN
+// in a row makes its sum NaN.
 template <class T>
 struct Softmax {
   int64_t rows, columns;

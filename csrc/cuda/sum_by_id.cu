@@ -24,7 +24,7 @@ __global__ void sum_by_id_kernel(const SumById<T> p) {
 
 template <class T>
 void sum_by_id(const SumById<T>& problem, cudaStream_t stream) {
-  launch("sum by id", &sum_by_id_kernel<T>, problem.table_rows, kThreads, 0, stream, problem);
+  launch("sum by id", &sum_by_id_kernel<T>, {problem.table_rows, kThreads}, stream, problem);
 }
 
 template void sum_by_id<float>(const SumById<float>&, cudaStream_t);

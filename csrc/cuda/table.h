@@ -29,10 +29,16 @@ struct Table {
     });
   }
 
-  void add(const Entry& entry) {
+  void add(const Entry& entry, int64_t blocks_of_entry) {
     entries[count] = entry;
-    blocks[count + 1] = blocks[count] + divide_up(entry.size, kPiece);
+    blocks[count + 1] = blocks[count] + blocks_of_entry;
     ++count;
+  }
+
+  __device__ int entry_of(int64_t block) const {
+    int k = 0;
+    while (block >= blocks[k + 1]) ++k;
+    return k;
   }
 };
 
@@ -40,8 +46,7 @@ struct Table {
 template <class Entry, class Visit>
 __device__ void for_own_elements(const Table<Entry>& table, Visit visit) {
   const int64_t block = blockIdx.x;
-  int k = 0;
-  while (block >= table.blocks[k + 1]) ++k;
+  const int k = table.entry_of(block);
   const Entry& entry = table.entries[k];
   const int64_t begin = (block - table.blocks[k]) * kPiece + threadIdx.x;
   for (int64_t j = begin; j < begin + kPiece && j < entry.size; j += kTableThreads) visit(entry, j);
@@ -54,12 +59,12 @@ void launch_tables(const char* name, void (*kernel)(Table<Entry>, Parameters...)
   Table<Entry> table;
   for (int64_t k = 0; k < count; ++k) {
     if (table.count == kMostEntries || table.overlaps(entries[k])) {
-      launch(name, kernel, table.blocks[table.count], kTableThreads, 0, stream, table, arguments...);
+      launch(name, kernel, {table.blocks[table.count], kTableThreads}, stream, table, arguments...);
       table = Table<Entry>();
     }
-    table.add(entries[k]);
+    table.add(entries[k], divide_up(entries[k].size, kPiece));
   }
-  launch(name, kernel, table.blocks[table.count], kTableThreads, 0, stream, table, arguments...);
+  launch(name, kernel, {table.blocks[table.count], kTableThreads}, stream, table, arguments...);
 }
 
 }  // namespace fusedrnn::cuda

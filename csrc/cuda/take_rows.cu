@@ -1,5 +1,5 @@
-// out[r] = table[ids[r]], an element a thread. Nobody has looked at the ids, so a bad one is not followed: it gives NaN,
-// which reaches the loss.
+// out[r] = table[ids[r]], an element a thread. Nobody has looked at the ids, so a bad one is not followed: it gives
+// NaN, which reaches the loss.
 #include "cuda/take_rows.h"
 
 #include <cmath>
@@ -25,7 +25,7 @@ __global__ void take_rows_kernel(const TakeRows<T> p) {
 template <class T>
 void take_rows(const TakeRows<T>& problem, cudaStream_t stream) {
   const int64_t blocks = divide_up(problem.rows * problem.columns, kThreads);
-  launch("take rows", &take_rows_kernel<T>, blocks, kThreads, 0, stream, problem);
+  launch("take rows", &take_rows_kernel<T>, {blocks, kThreads}, stream, problem);
 }
 
 template void take_rows<float>(const TakeRows<float>&, cudaStream_t);

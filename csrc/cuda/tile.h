@@ -42,38 +42,40 @@ struct Tile {
 template <class T, int G, int R, class RowAt, class Finish>
 __device__ void multiply_tile(int64_t tile, int64_t rows, int64_t columns, int64_t depth, const Factor<T>& factor,
                               const RowAt& row_at, const Finish& finish) {
-  using Shape = Tile<T, G, R>;
-  auto& shared = shared_memory<typename Shape::Shared>();
-  const int64_t unit_tiles = (columns + Shape::kUnits - 1) / Shape::kUnits;
-  const int64_t first_row = tile / unit_tiles * Shape::kRows, first_unit = tile % unit_tiles * Shape::kUnits;
-  const int thread = static_cast<int>(threadIdx.x), unit = thread % Shape::kUnits, row = thread / Shape::kUnits * R;
+  using Tiles = Tile<T, G, R>;
+  auto& shared = shared_memory<typename Tiles::Shared>();
+  const int64_t unit_tiles = (columns + Tiles::kUnits - 1) / Tiles::kUnits;
+  const int64_t first_row = tile / unit_tiles * Tiles::kRows, first_unit = tile % unit_tiles * Tiles::kUnits;
+  const int thread = static_cast<int>(threadIdx.x), unit = thread % Tiles::kUnits, row = thread / Tiles::kUnits * R;
 
-  for (int r = thread; r < Shape::kRows; r += Shape::kThreads)
+  for (int r = thread; r < Tiles::kRows; r += Tiles::kThreads)
     shared.row[r] = first_row + r < rows ? row_at(first_row + r) : nullptr;
   T total[R][G] = {}, sum[R][G] = {};
-  for (int64_t k0 = 0; k0 < depth; k0 += Shape::kDepth) {
-    const int count = static_cast<int>(depth - k0 < Shape::kDepth ? depth - k0 : Shape::kDepth);
+  for (int64_t k0 = 0; k0 < depth; k0 += Tiles::kDepth) {
+    const int count = static_cast<int>(depth - k0 < Tiles::kDepth ? depth - k0 : Tiles::kDepth);
     __syncthreads();
-    for (int e = thread; e < Shape::kRows * Shape::kDepth; e += Shape::kThreads) {
-      const int r = e / Shape::kDepth, k = e % Shape::kDepth;
+    for (int e = thread; e < Tiles::kRows * Tiles::kDepth; e += Tiles::kThreads) {
+      const int r = e / Tiles::kDepth, k = e % Tiles::kDepth;
       shared.left[r][k] = k < count && shared.row[r] != nullptr ? shared.row[r][k0 + k] : T(0);
     }
-    for (int e = thread; e < G * Shape::kUnits * Shape::kDepth; e += Shape::kThreads) {
+    for (int e = thread; e < G * Tiles::kUnits * Tiles::kDepth; e += Tiles::kThreads) {
       // Neighbouring threads read neighbouring numbers, along k or along the columns.
       const bool along_k = factor.k_stride == 1;
-      const int q = e / (Shape::kUnits * Shape::kDepth);
-      const int k = along_k ? e % Shape::kDepth : e / Shape::kUnits % Shape::kDepth;
-      const int u = along_k ? e / Shape::kDepth % Shape::kUnits : e % Shape::kUnits;
+      const int q = e / (Tiles::kUnits * Tiles::kDepth);
+      const int k = along_k ? e % Tiles::kDepth : e / Tiles::kUnits % Tiles::kDepth;
+      const int u = along_k ? e / Tiles::kDepth % Tiles::kUnits : e % Tiles::kUnits;
       const bool inside = k < count && first_unit + u < columns;
-      shared.right[q][k][u] = inside ? factor.data[(k0 + k) * factor.k_stride + (first_unit + u) * factor.column_stride +
-                                                   q * factor.gate_stride]
-                                     : T(0);
+      shared.right[q][k][u] =
+          inside
+              ? factor
+                    .data[(k0 + k) * factor.k_stride + (first_unit + u) * factor.column_stride + q * factor.gate_stride]
+              : T(0);
     }
     __syncthreads();
-    for (int k = 0; k < Shape::kDepth; ++k)
+    for (int k = 0; k < Tiles::kDepth; ++k)
       for (int r = 0; r < R; ++r)
         for (int q = 0; q < G; ++q) sum[r][q] += shared.left[row + r][k] * shared.right[q][k][unit];
-    if ((k0 + Shape::kDepth) % Shape::kRun == 0 || k0 + Shape::kDepth >= depth)
+    if ((k0 + Tiles::kDepth) % Tiles::kRun == 0 || k0 + Tiles::kDepth >= depth)
       for (int r = 0; r < R; ++r)
         for (int q = 0; q < G; ++q) total[r][q] += sum[r][q], sum[r][q] = T(0);
   }

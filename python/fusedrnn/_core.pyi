@@ -8,6 +8,7 @@ class CellInfo(TypedDict):
     states: int
     saved: int
     projects: bool
+    one_gate_gradient: bool
 
 class _Layer:
     def forward(

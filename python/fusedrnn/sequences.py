@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.backends import Backend, of_array
+from fusedrnn.backends import Backend, is_on_gpu, of_array
 
 
 class OneHot:
@@ -49,7 +49,7 @@ class OneHot:
 
     def __init__(self, ids: np.ndarray, depth: int, *, check: bool = False) -> None:
         self.depth = checks.integer("OneHot", "depth", depth, 1)
-        on_gpu = hasattr(ids, "__cuda_array_interface__") and not isinstance(ids, np.ndarray)
+        on_gpu = is_on_gpu(ids)
         if on_gpu:
             ids = of_array(ids).integers("OneHot", "ids", ids)
         elif not isinstance(ids, np.ndarray) or isinstance(ids, np.ma.MaskedArray) or ids.dtype.kind not in "iu":

@@ -1,6 +1,7 @@
 // Arrays on the device as Python shows them, through the CUDA array interface, into pointers and views.
 //
-// Nothing is copied or cast: what does not fit is an error that names the function, the argument, the rule and what came.
+// Nothing is copied or cast: what does not fit is an error that names the function, the argument, the rule and what
+// came.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -1,4 +1,5 @@
 // The recurrent loops for Python: fusedrnn._cuda.Rows says when the rows live, forward and backward run over them.
+#include <cstdlib>
 #include <vector>
 
 #include "cells/registry.h"
@@ -89,10 +90,25 @@ Saved<E> kept(const char* function, const CellInfo& info, const Sizes& s, bool p
   return saved;
 }
 
+cuda::Host host_of(const char* function, const DeviceRows& rows, const py::object& arrived, uintptr_t stream) {
+  const DeviceRule rule{function, "arrived", "(multiprocessors,)", {cuda::current_device().multiprocessors}};
+  const auto counters = reinterpret_cast<unsigned long long*>(present(dense<int64_t>(arrived, rule), rule));
+  return {rows.first(), counters, reinterpret_cast<cudaStream_t>(stream)};
+}
+
+// The plan of a loop on the current GPU, or the one whose tier FUSEDRNN_TIER names.
+cuda::Plan plan_of(int cell, const Sizes& sizes, bool projection, bool backward, int element_bytes) {
+  const int gates = kCells[cell].gates;
+  cuda::PlanInput input{sizes.B, sizes.H, sizes.P, gates, element_bytes, projection};
+  if (backward) input = {sizes.B, sizes.P, gates * sizes.H, 1, element_bytes, projection};
+  const char* tier = std::getenv("FUSEDRNN_TIER");
+  return cuda::make_plan(cuda::current_device(), input, tier == nullptr ? "" : tier);
+}
+
 template <class T>
 void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py::tuple& weights, Sizes sizes,
                 const py::tuple& state_in, const py::object& y, const py::tuple& state_out, const py::object& saved,
-                const py::object& raw, uintptr_t stream) {
+                const py::object& raw, const py::object& arrived, uintptr_t stream) {
   constexpr const char* kName = "forward";
   const CellInfo& info = kCells[cell];
   const auto [T_, B, I, H, P] = sizes;
@@ -115,14 +131,16 @@ void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py
   if (!saved.is_none()) loop.saved = kept<T>(kName, info, sizes, loop.w_hr != nullptr, py::cast<py::tuple>(saved));
   loop.raw = dense<T>(raw, raw_rule);
   if (loop.w_hr != nullptr && loop.saved.raw == nullptr) present(loop.raw, raw_rule);
+  const cuda::Plan plan = plan_of(cell, sizes, loop.w_hr != nullptr, false, sizeof(T));
+  const cuda::Host host = host_of(kName, rows, arrived, stream);
   const py::gil_scoped_release released;
-  cuda::forward<T>(cell, loop, rows.first(), reinterpret_cast<cudaStream_t>(stream));
+  cuda::forward<T>(cell, loop, plan, host);
 }
 
 template <class T>
 void backward_of(int cell, const DeviceRows& rows, const py::tuple& weights, Sizes sizes, const py::tuple& state_in,
                  const py::object& y, const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out,
-                 const py::tuple& dstate_in, const py::tuple& gradients, uintptr_t stream) {
+                 const py::tuple& dstate_in, const py::tuple& gradients, const py::object& arrived, uintptr_t stream) {
   constexpr const char* kName = "backward";
   const CellInfo& info = kCells[cell];
   const auto [T_, B, I, H, P] = sizes;
@@ -148,8 +166,10 @@ void backward_of(int cell, const DeviceRows& rows, const py::tuple& weights, Siz
   loop.dgh = info.one_gate_gradient ? loop.dgx : made(1, "dgh", gates);
   loop.before = made(2, "before", P);
   if (loop.w_hr != nullptr) loop.doutput = made(3, "doutput", P);
+  const cuda::Plan plan = plan_of(cell, sizes, loop.w_hr != nullptr, true, sizeof(T));
+  const cuda::Host host = host_of(kName, rows, arrived, stream);
   const py::gil_scoped_release released;
-  cuda::backward<T>(cell, loop, rows.first(), reinterpret_cast<cudaStream_t>(stream));
+  cuda::backward<T>(cell, loop, plan, host);
 }
 
 // The sizes that the shapes of w_hh and y state.
@@ -166,24 +186,32 @@ bool is_double(const std::string& dtype) {
 
 void forward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs, const DeviceRows& rows,
              const py::object& gx, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
-             const py::tuple& state_out, const py::object& saved, const py::object& raw, uintptr_t stream) {
+             const py::tuple& state_out, const py::object& saved, const py::object& raw, const py::object& arrived,
+             uintptr_t stream) {
   const int index = cell_index(cell);
   const Sizes sizes = sizes_of(index, rows, hidden, outputs);
   if (weights.size() != 4) throw py::value_error("forward: weights must be w_hh, b_ih, b_hh and w_hr");
   const auto run = is_double(dtype) ? &forward_of<double> : &forward_of<float>;
-  run(index, rows, gx, weights, sizes, state_in, y, state_out, saved, raw, stream);
+  run(index, rows, gx, weights, sizes, state_in, y, state_out, saved, raw, arrived, stream);
 }
 
 void backward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs,
               const DeviceRows& rows, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
               const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out, const py::tuple& dstate_in,
-              const py::tuple& gradients, uintptr_t stream) {
+              const py::tuple& gradients, const py::object& arrived, uintptr_t stream) {
   const int index = cell_index(cell);
   const Sizes sizes = sizes_of(index, rows, hidden, outputs);
   if (weights.size() != 4) throw py::value_error("backward: weights must be w_hh, b_ih, b_hh and w_hr");
   if (gradients.size() != 4) throw py::value_error("backward: gradients must be dgx, dgh, before and doutput");
   const auto run = is_double(dtype) ? &backward_of<double> : &backward_of<float>;
-  run(index, rows, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in, gradients, stream);
+  run(index, rows, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in, gradients, arrived, stream);
+}
+
+std::string plan(const std::string& cell, const std::string& dtype, int64_t rows, int64_t hidden, int64_t outputs,
+                 bool backward) {
+  const int index = cell_index(cell);
+  const Sizes sizes{1, rows, 1, hidden, outputs};
+  return cuda::describe(plan_of(index, sizes, hidden != outputs, backward, is_double(dtype) ? 8 : 4));
 }
 
 }  // namespace
@@ -198,12 +226,15 @@ void bind_loops(py::module_& module) {
       .def_property_readonly("packed", &DeviceRows::packed);
   module.def("forward", &forward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
              py::arg("rows"), py::arg("gx"), py::arg("weights"), py::arg("state_in"), py::arg("y"),
-             py::arg("state_out"), py::arg("saved"), py::arg("raw"), py::arg("stream"),
+             py::arg("state_out"), py::arg("saved"), py::arg("raw"), py::arg("arrived"), py::arg("stream"),
              "Queue the forward loop of one layer and direction on a stream.");
   module.def("backward", &backward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
              py::arg("rows"), py::arg("weights"), py::arg("state_in"), py::arg("y"), py::arg("saved"), py::arg("dy"),
-             py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("stream"),
+             py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("arrived"), py::arg("stream"),
              "Queue the backward loop of one layer and direction on a stream.");
+  module.def("plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("rows"), py::arg("hidden"), py::arg("outputs"),
+             py::arg("backward"), "What would run on the current GPU, in words.");
+  module.def("multiprocessors", [] { return cuda::current_device().multiprocessors; }, "Of the current GPU.");
 }
 
 }  // namespace fusedrnn::python

@@ -1,4 +1,5 @@
-// The extension module fusedrnn._cuda: the CUDA backend behind the contract. It is loaded when a GPU is first asked for.
+// The extension module fusedrnn._cuda: the CUDA backend behind the contract. It is loaded when a GPU is first asked
+// for.
 #include <pybind11/pybind11.h>
 
 #include "cuda/bindings.h"

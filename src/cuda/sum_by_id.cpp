@@ -13,7 +13,8 @@ void run(const py::object& x, const py::object& order, const py::object& starts,
   const std::vector<int64_t> rows = shape_of(x), table = shape_of(out);
   if (rows.size() != 2 || table.size() != 2) throw py::value_error("sum_by_id: x and out must have two axes");
   const DeviceRule x_rule{kName, "x", "(rows, C)", rows}, out_rule{kName, "out", "(I, C)", {table[0], rows[1]}};
-  const DeviceRule order_rule{kName, "order", "(rows,)", {rows[0]}}, starts_rule{kName, "starts", "(I + 1,)", {table[0] + 1}};
+  const DeviceRule order_rule{kName, "order", "(rows,)", {rows[0]}},
+      starts_rule{kName, "starts", "(I + 1,)", {table[0] + 1}};
   cuda::SumById<T> problem{};
   problem.columns = rows[1], problem.table_rows = table[0];
   problem.x = dense<const T>(x, x_rule);

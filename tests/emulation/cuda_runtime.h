@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 
@@ -29,11 +30,32 @@ enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
 enum cudaMemcpyKind { cudaMemcpyDeviceToDevice = 3 };
 using cudaStream_t = void*;
 
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaDeviceAttr {
+  cudaDevAttrMultiProcessorCount,
+  cudaDevAttrMaxSharedMemoryPerBlockOptin,
+  cudaDevAttrCooperativeLaunch
+};
+enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative };
+
+struct cudaLaunchAttribute {
+  cudaLaunchAttributeID id;
+  struct {
+    int cooperative;
+  } val;
+};
+
 struct cudaLaunchConfig_t {
   dim3 gridDim, blockDim;
   size_t dynamicSmemBytes = 0;
   cudaStream_t stream = nullptr;
+  cudaLaunchAttribute* attrs = nullptr;
+  unsigned numAttrs = 0;
 };
+
+// A small GPU, so that small problems need several groups of blocks.
+constexpr int kMultiprocessors = 6;
+constexpr int kSharedBytes = 227 << 10;
 
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;  // of the thread that runs
 
@@ -47,10 +69,38 @@ cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& t
 
 inline void __syncthreads() { emulation::synchronise(); }
 inline void __threadfence() {}
+[[noreturn]] inline void __trap() { std::abort(); }
+
+template <class T>
+T __ldcg(const T* p) {
+  return *p;
+}
+
+inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long more) {
+  const unsigned long long before = *at;
+  *at += more;
+  return before;
+}
 inline void __nanosleep(unsigned) { emulation::yield(); }
 
 inline const char* cudaGetErrorString(cudaError_t status) {
   return status == cudaSuccess ? "no error" : "invalid argument";
+}
+
+inline cudaError_t cudaGetDevice(int* device) {
+  *device = 0;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
+  *value = attribute == cudaDevAttrMultiProcessorCount            ? kMultiprocessors
+           : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? kSharedBytes
+                                                                  : 1;
+  return cudaSuccess;
+}
+
+inline cudaError_t cudaFuncSetAttribute(const void*, cudaFuncAttribute, int bytes) {
+  return bytes <= kSharedBytes ? cudaSuccess : cudaErrorInvalidValue;
 }
 
 inline cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {

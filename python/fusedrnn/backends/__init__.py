@@ -89,6 +89,9 @@ class Backend(Protocol):
     def host(self, value: Any) -> np.ndarray:
         """An array of this device in host memory; waits for the device."""
 
+    def read(self, values: Sequence[Any]) -> list[float]:
+        """Numbers, as they are or as `number` returns them, at one wait for the device."""
+
     def number(self, value: Any) -> Any:
         """An array without axes as a loss is returned: a float, or on a GPU as it is, so that nothing waits."""
 
@@ -153,6 +156,18 @@ class Backend(Protocol):
 
     def summary(self) -> str:
         """The backend in a few words, for `explain`."""
+
+
+def is_on_gpu(value: Any) -> bool:
+    """Whether `value` is an array on a GPU, of whatever library.
+
+    Examples
+    --------
+    >>> from fusedrnn.backends import is_on_gpu
+    >>> is_on_gpu(np.zeros(3))
+    False
+    """
+    return hasattr(value, "__cuda_array_interface__")
 
 
 def of_array(value: Any) -> Backend:

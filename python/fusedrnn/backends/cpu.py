@@ -21,14 +21,21 @@ class CpuBackend:
     empty = staticmethod(_core.empty)
     pack = staticmethod(_core.pack)
 
-    zeros = staticmethod(np.zeros)
-    full = staticmethod(np.full)
     number = staticmethod(float)
+
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        return np.zeros(shape, dtype)
+
+    def full(self, shape: tuple[int, ...], value: float, dtype: np.dtype) -> np.ndarray:
+        return np.full(shape, value, dtype)
 
     def integers(self, where: str, name: str, value: Any) -> np.ndarray:
         if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
             return value
         raise TypeError(f"{where}: {name} must be a numpy array of integers, got {checks.describe(value)}")
+
+    def read(self, values: Sequence[Any]) -> list[float]:
+        return [float(value) for value in values]
 
     def host(self, value: np.ndarray) -> np.ndarray:
         return value

@@ -1,7 +1,7 @@
 """CuPy arrays and the compiled kernels of `_cuda`.
 
-The large products, over all steps at once, are CuPy's (cuBLAS); the loops through time are ours. Everything is queued on
-CuPy's current stream and nothing waits for the device.
+The large products, over all steps at once, are CuPy's (cuBLAS); the loops through time are ours. Everything is queued
+on CuPy's current stream and nothing waits for the device.
 """
 
 from __future__ import annotations
@@ -87,7 +87,8 @@ class CudaBackend(CudaArrays):
     def summary(self) -> str:
         cupy, _ = parts()
         properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.runtime.getDevice())
-        return f"backend cuda, {properties['name'].decode()}, compute capability {properties['major']}.{properties['minor']}"
+        capability = f"{properties['major']}.{properties['minor']}"
+        return f"backend cuda, {properties['name'].decode()}, compute capability {capability}"
 
 
 BACKEND = CudaBackend()
@@ -105,8 +106,8 @@ class _Places:
     steps: int
     batch: int
     batch_major: bool
-    index: Array | None = None  # (places,) into the rows of x
-    time_index: Array | None = None  # (places,) into the rows of a time-major array
+    index: Any = None  # (places,) into the rows of x; None: as x
+    time_index: Any = None  # (places,) into the rows of a time-major array
 
     def new(self, columns: int, dtype: np.dtype) -> tuple[Array, Array]:
         """An array with a row a place: as a matrix for products, and as the loops take it."""
@@ -187,6 +188,7 @@ class Layer:
                 state_out,
                 saved,
                 raw,
+                cupy.empty(module.multiprocessors(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
 
@@ -224,6 +226,7 @@ class Layer:
                 dstate_out,
                 dstate_in,
                 (dgx, dgh, before, doutput),
+                cupy.empty(module.multiprocessors(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
             dw_ih, dw_hh, db_ih, db_hh, dw_hr = gradients
@@ -237,7 +240,7 @@ class Layer:
             if db_ih is not None:
                 cupy.sum(dgx_matrix, axis=0, out=db_ih)
                 cupy.sum(dgh_matrix, axis=0, out=db_hh)
-            if dw_hr is not None:
+            if doutput_matrix is not None:
                 matrix_product(doutput_matrix.T, places.gather_time_major(saved[2]), dw_hr)
             if dx is not None:
                 dx_matrix = cupy.empty((len(dgx_matrix), self._w_ih.shape[1]), y.dtype)
@@ -245,8 +248,9 @@ class Layer:
                 places.scatter(dx_matrix, dx)
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
-        launches = 2 if self._w_hr is not None else 1
-        return f"tier step, {launches} launch{'es' if launches > 1 else ''} a step"
+        dtype = self._loop_weights[0].dtype.name
+        plan: str = parts()[1].plan(self._cell, dtype, rows, self._hidden, self._outputs, backward)
+        return plan
 
     def _names(self, y: Array) -> tuple[str, str, int, int]:
         return self._cell, y.dtype.name, self._hidden, self._outputs

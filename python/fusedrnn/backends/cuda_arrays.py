@@ -34,6 +34,11 @@ class CudaArrays:
         array: np.ndarray = parts()[0].asnumpy(value)
         return array
 
+    def read(self, values: Sequence[Any]) -> list[float]:
+        cupy, _ = parts()
+        numbers: list[float] = cupy.stack([cupy.asarray(value, np.float64) for value in values]).get().tolist()
+        return numbers
+
     def zeros(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         return parts()[0].zeros(shape, dtype)
 

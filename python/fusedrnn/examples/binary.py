@@ -24,7 +24,9 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_device
 from fusedrnn.data import SeriesSampler
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.iris import accuracy
 from fusedrnn.examples.joined_kernel import joined_kernel
 from fusedrnn.examples.system import (
@@ -79,12 +81,14 @@ def generate(count: int, gap: int, generator: np.random.Generator) -> tuple[np.n
     return drive, y
 
 
-def make(settings: Settings, seed: int) -> tuple[SequenceModel, Adam, Callable[[Any, Any, int], Step]]:
+def make(
+    settings: Settings, seed: int, device: str = "cpu"
+) -> tuple[SequenceModel, Adam, Callable[[Any, Any, int], Step]]:
     """Model, optimiser, and what a step computes of a batch: drive x and sequence y, both (T, B)."""
     seeds = part_seeds(seed, 2)
     model = SequenceModel(
-        RNN(2, settings.hidden, init=joined_kernel(2, settings.hidden, gates=1), seed=seeds[0]),
-        Linear(settings.hidden, 2, init="keras", seed=seeds[1]),
+        RNN(2, settings.hidden, init=joined_kernel(2, settings.hidden, gates=1), seed=seeds[0], device=device),
+        Linear(settings.hidden, 2, init="keras", seed=seeds[1], device=device),
     )
     loss = SoftmaxCrossEntropy()
     # The document's cell has one bias vector.
@@ -95,7 +99,7 @@ def make(settings: Settings, seed: int) -> tuple[SequenceModel, Adam, Callable[[
         value, saved_loss = loss.forward(logits, batch.y)
         _, grads = model.backward(saved, loss.backward(saved_loss), need_dx=False)
         figures = {"accuracy": accuracy(logits, batch.y)}
-        return Step(float(value), batch.y.size, grads, state, figures)
+        return Step(value, batch.y.size, grads, state, figures)
 
     return model, optimizer, compute
 
@@ -113,7 +117,8 @@ def run(options: Namespace) -> dict[str, Any]:
         for bits in generate(settings.bits, settings.gap, np.random.default_rng(options.seed))
     )
 
-    model, optimizer, compute = make(settings, options.seed)
+    device = chosen_device(options, "binary")
+    model, optimizer, compute = make(settings, options.seed, device)
     sampler = SeriesSampler({"x": drive, "y": y}, settings.steps)
     folder = open_run(options, "binary", settings, sampler)
     say(f"{rows} rows of {settings.length} bits, gap {settings.gap}; {len(sampler)} steps an epoch")
@@ -130,7 +135,8 @@ def run(options: Namespace) -> dict[str, Any]:
         quiet=None,
     )
     end_other_ranks()
-    logits, _ = model(OneHot(drive, 2))
+    there = of_device("binary", device)
+    logits = there.host(model(OneHot(there.own(drive), 2))[0])
     final = {"loss": float(SoftmaxCrossEntropy()(logits, y)), "accuracy": accuracy(logits, y)}
     say(f"all {y.size} bits, last weights: loss {final['loss']:.5f}, accuracy {final['accuracy']:.4f}")
     draw_curves(

@@ -24,6 +24,7 @@ from typing import Any
 
 from fusedrnn import checks, initializers
 from fusedrnn.data import ConsecutiveSampler, RandomSampler, Sampler, Vocabulary, documentation_text, read_text
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.system import (
     System,
     add_settings,
@@ -61,7 +62,7 @@ class Settings:
 QUICK = {"epochs": 50}
 
 
-def make(settings: Settings, characters: int, seed: int) -> tuple[LanguageModel, SGD]:
+def make(settings: Settings, characters: int, seed: int, device: str = "cpu") -> tuple[LanguageModel, SGD]:
     """Model of so many different characters, and what moves its weights."""
     model = LanguageModel(
         characters,
@@ -70,6 +71,7 @@ def make(settings: Settings, characters: int, seed: int) -> tuple[LanguageModel,
         one_bias=True,
         init=initializers.by_name({"bias*": initializers.zeros()}, initializers.normal(settings.init)),
         seed=seed,
+        device=device,
     )
     return model, SGD(model, settings.rate, groups=[Group(model.frozen, frozen=True)])
 
@@ -102,7 +104,7 @@ def run(options: Namespace) -> dict[str, Any]:
     else:
         sampler = RandomSampler(ids, settings.batch, settings.steps, seed=options.seed)
 
-    model, optimizer = make(settings, len(vocabulary), options.seed)
+    model, optimizer = make(settings, len(vocabulary), options.seed, chosen_device(options, "charlm"))
     folder = open_run(options, "charlm", settings, sampler)
     say(f"{len(text)} characters, {len(vocabulary)} different; {len(sampler)} steps an epoch")
 

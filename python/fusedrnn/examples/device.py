@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+from fusedrnn.backends import of_device
+from fusedrnn.train import world
+
+ON_A_GPU = ("binary", "charlm", "iris", "mnist", "ptb", "sine")  # made of nothing but parts that a GPU has
+
 
 def chosen_device(options: Namespace, name: str) -> str:
     """What ``--device`` says, or "cpu" where there is no such option; `name` is the system's.
@@ -11,7 +16,7 @@ def chosen_device(options: Namespace, name: str) -> str:
     Raises
     ------
     ValueError
-        This installation does not compute there.
+        The system does not compute there, or this installation does not, or several processes share the run.
 
     Examples
     --------
@@ -21,6 +26,17 @@ def chosen_device(options: Namespace, name: str) -> str:
     'cpu'
     """
     device: str = getattr(options, "device", "cpu")
-    if device != "cpu":
-        raise ValueError(f"{name}: --device must be cpu, for this installation computes on nothing else, got {device}")
-    return device
+    if device == "cpu":
+        return device
+    if name not in ON_A_GPU:
+        raise ValueError(
+            f"{name}: --device must be cpu, for a GPU computes {', '.join(ON_A_GPU)} and no other system, got {device}"
+        )
+    if world().size > 1:
+        raise ValueError(f"{name}: --device must be cpu for several processes, got {device} for {world().size}")
+    try:
+        return of_device(name, device).name
+    except RuntimeError as missing:
+        raise ValueError(
+            f"{name}: --device must be cpu here, got {device}: {str(missing).split(': ', 2)[-1]}"
+        ) from None

@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_array, of_device
 from fusedrnn.data import RowSampler
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.system import (
     System,
     add_settings,
@@ -48,17 +50,17 @@ class Settings:
 
 
 def make(
-    settings: Settings, columns: int, species: int, seed: int
+    settings: Settings, columns: int, species: int, seed: int, device: str = "cpu"
 ) -> tuple[Linear, Adam, Callable[[Any, Any, int], Step]]:
     """Model, optimiser, and what a step computes of a batch: measurements x (B, columns), species y (B,)."""
-    linear = Linear(columns, species, init="keras", seed=seed)
+    linear = Linear(columns, species, init="keras", seed=seed, device=device)
     loss = SoftmaxCrossEntropy()
 
     def compute(batch: Any, state: None, step: int) -> Step:
         logits, saved = linear.forward(batch.x)
         value, saved_loss = loss.forward(logits, batch.y)
         _, grads = linear.backward(saved, loss.backward(saved_loss))
-        return Step(float(value), len(batch.x), grads, figures={"training_accuracy": accuracy(logits, batch.y)})
+        return Step(value, len(batch.x), grads, figures={"training_accuracy": accuracy(logits, batch.y)})
 
     return linear, Adam(linear, settings.rate), compute
 
@@ -76,7 +78,8 @@ def run(options: Namespace) -> dict[str, Any]:
         iris.data.astype("float32"), iris.target, test_size=settings.held_out, random_state=settings.split
     )
 
-    linear, optimizer, compute = make(settings, x_train.shape[1], len(iris.target_names), options.seed)
+    device = chosen_device(options, "iris")
+    linear, optimizer, compute = make(settings, x_train.shape[1], len(iris.target_names), options.seed, device)
     sampler = RowSampler({"x": x_train, "y": y_train}, len(x_train), seed=options.seed, shuffle=False)
     folder = open_run(options, "iris", settings, sampler)
     say(f"{len(x_train)} flowers to learn from, {len(x_test)} held out; species: {', '.join(iris.target_names)}")
@@ -93,14 +96,15 @@ def run(options: Namespace) -> dict[str, Any]:
         quiet=None,
     )
     end_other_ranks()
-    logits = linear(x_test)
+    there = of_device("iris", device)
+    logits = there.host(linear(there.own(x_test)))
     draw_curves(folder, "softmax regression on irises", {"training": "loss"}, ylabel="loss / nats")
     right = int((logits.argmax(axis=1) == y_test).sum())
     return folder.final({"accuracy": accuracy(logits, y_test), "right": right, "rows": len(y_test)})
 
 
-def accuracy(logits: np.ndarray, targets: np.ndarray) -> float:
-    """Share of the rows whose largest logit is that of the target.
+def accuracy(logits: np.ndarray, targets: np.ndarray) -> Any:
+    """Share of the rows whose largest logit is that of the target; on a GPU an array without axes.
 
     Examples
     --------
@@ -108,7 +112,8 @@ def accuracy(logits: np.ndarray, targets: np.ndarray) -> float:
     >>> accuracy(np.array([[2.0, 1.0], [0.0, 3.0]]), np.array([0, 0]))
     0.5
     """
-    return float((logits.argmax(axis=-1) == targets).mean())
+    found: Any = of_array(logits).number((logits.argmax(axis=-1) == targets).mean())
+    return found
 
 
 def add_options(parser: ArgumentParser) -> None:

@@ -23,8 +23,10 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, initializers
+from fusedrnn.backends import of_device
 from fusedrnn.data import LabelledImages, RowSampler, read_images
 from fusedrnn.data.image_files import PARTS, parts_in
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.iris import accuracy
 from fusedrnn.examples.system import (
     System,
@@ -82,15 +84,15 @@ def read(options: Namespace, held_out: float) -> tuple[LabelledImages, LabelledI
 
 
 def make(
-    settings: Settings, columns: int, classes: int, seed: int
+    settings: Settings, columns: int, classes: int, seed: int, device: str = "cpu"
 ) -> tuple[SequenceModel, Adam, Callable[[Any, Any, int], Step]]:
     """Model, optimiser, and what a step computes of a batch: pictures x (B, lines, columns), labels y (B,)."""
     normal = initializers.normal(1.0)
     seeds = part_seeds(seed, 3)
     model = SequenceModel(
-        LSTM(settings.hidden, settings.hidden, init="keras", forget_bias=1.0, seed=seeds[0]),
-        Linear(settings.hidden, classes, init=normal, seed=seeds[1]),
-        Linear(columns, settings.hidden, init=normal, seed=seeds[2]),
+        LSTM(settings.hidden, settings.hidden, init="keras", forget_bias=1.0, seed=seeds[0], device=device),
+        Linear(settings.hidden, classes, init=normal, seed=seeds[1], device=device),
+        Linear(columns, settings.hidden, init=normal, seed=seeds[2], device=device),
         read="final",
     )
     loss = SoftmaxCrossEntropy()
@@ -101,7 +103,7 @@ def make(
         logits, _, saved = model.forward(batch.x.swapaxes(0, 1), step=step, row_offset=batch.row_offset)
         value, saved_loss = loss.forward(logits, batch.y)
         _, grads = model.backward(saved, loss.backward(saved_loss), need_dx=False)
-        return Step(float(value), len(batch.y), grads, figures={"accuracy": accuracy(logits, batch.y)})
+        return Step(value, len(batch.y), grads, figures={"accuracy": accuracy(logits, batch.y)})
 
     return model, optimizer, compute
 
@@ -117,7 +119,8 @@ def run(options: Namespace) -> dict[str, Any]:
     x_train, x_test = (part.images.astype("float32") / scale for part in (train, test))
 
     columns, classes = x_train.shape[2], int(train.labels.max()) + 1
-    model, optimizer, compute = make(settings, columns, classes, options.seed)
+    device = chosen_device(options, "mnist")
+    model, optimizer, compute = make(settings, columns, classes, options.seed, device)
     sampler = RowSampler({"x": x_train, "y": train.labels}, settings.batch, seed=options.seed)
     folder = open_run(options, "mnist", settings, sampler)
     say(f"{len(x_train)} pictures to learn from, {len(x_test)} held out; {x_train.shape[1]} lines of {columns}")
@@ -138,7 +141,8 @@ def run(options: Namespace) -> dict[str, Any]:
         quiet=None,
     )
     end_other_ranks()
-    logits, _ = model(x_test.swapaxes(0, 1))
+    there = of_device("mnist", device)
+    logits = there.host(model(there.own(x_test).swapaxes(0, 1))[0])
     draw_curves(folder, "digits, line by line", {"training": "loss"}, ylabel="loss / nats")
     return folder.final({"accuracy": accuracy(logits, test.labels)})
 

@@ -25,6 +25,7 @@ from typing import Any
 
 from fusedrnn import checks, initializers
 from fusedrnn.data import ConsecutiveSampler
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.ptb_reader import read_words
 from fusedrnn.examples.system import (
     System,
@@ -80,7 +81,7 @@ QUICK = {"epochs": 1, "limit": 100_000}
 REDUCTION: Reduction = "sum_over_steps"
 
 
-def make(settings: Settings, words: int, batches: int, seed: int) -> tuple[LanguageModel, SGD]:
+def make(settings: Settings, words: int, batches: int, seed: int, device: str = "cpu") -> tuple[LanguageModel, SGD]:
     """Model of so many words, and what moves its weights, with `batches` of them an epoch."""
     uniform = initializers.uniform(-settings.init, settings.init)
     model = LanguageModel(
@@ -93,6 +94,7 @@ def make(settings: Settings, words: int, batches: int, seed: int) -> tuple[Langu
         init=initializers.by_name({"bias_ih*": initializers.zeros(), "bias_hh*": initializers.zeros()}, uniform),
         forget_bias=settings.forget_bias,
         seed=seed,
+        device=device,
     )
     rate = halve_from(settings.rate, settings.full_rate_epochs, batches, factor=settings.decay)
     return model, SGD(model, rate, groups=[Group(model.frozen, frozen=True)])
@@ -107,7 +109,8 @@ def run(options: Namespace) -> dict[str, Any]:
     data = read_words(options.data)
     train, valid, test = (ids[: settings.limit or None] for ids in data[:3])
     sampler = ConsecutiveSampler(train, settings.batch, settings.steps)
-    model, optimizer = make(settings, len(data.vocabulary), len(sampler), options.seed)
+    device = chosen_device(options, "ptb")
+    model, optimizer = make(settings, len(data.vocabulary), len(sampler), options.seed, device)
     folder = open_run(options, "ptb", settings, sampler)
     say(f"{len(train)} words to train on, {len(data.vocabulary)} different; {len(sampler)} steps an epoch")
 

@@ -23,7 +23,9 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_device
 from fusedrnn.data import RowSampler
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.joined_kernel import joined_kernel
 from fusedrnn.examples.system import (
     System,
@@ -91,14 +93,16 @@ def as_steps(rows: np.ndarray, settings: Settings) -> np.ndarray:
     return rows.reshape(len(rows), -1, 1 if settings.as_meant else settings.window).swapaxes(0, 1)
 
 
-def make(settings: Settings, seed: int) -> tuple[SequenceModel, Adagrad, Callable[[Any, Any, int], Step]]:
+def make(
+    settings: Settings, seed: int, device: str = "cpu"
+) -> tuple[SequenceModel, Adagrad, Callable[[Any, Any, int], Step]]:
     """Model, optimiser, and what a step computes of a batch: windows x (B, window), the values y (B, 1) after them."""
     seeds = part_seeds(seed, 2)
     features = 1 if settings.as_meant else settings.window
     init = joined_kernel(features, settings.hidden, gates=4)
     model = SequenceModel(
-        LSTM(features, settings.hidden, settings.layers, init=init, forget_bias=1.0, seed=seeds[0]),
-        Linear(settings.hidden, 1, init="keras", seed=seeds[1]),
+        LSTM(features, settings.hidden, settings.layers, init=init, forget_bias=1.0, seed=seeds[0], device=device),
+        Linear(settings.hidden, 1, init="keras", seed=seeds[1], device=device),
         read="last",
     )
     loss = MeanSquaredError()
@@ -110,7 +114,7 @@ def make(settings: Settings, seed: int) -> tuple[SequenceModel, Adagrad, Callabl
         out, _, saved = model.forward(as_steps(batch.x, settings), step=step, row_offset=batch.row_offset)
         value, saved_loss = loss.forward(out, batch.y)
         _, grads = model.backward(saved, loss.backward(saved_loss), need_dx=False)
-        return Step(float(value), len(batch.x), grads)
+        return Step(value, len(batch.x), grads)
 
     return model, optimizer, compute
 
@@ -127,7 +131,8 @@ def run(options: Namespace) -> dict[str, Any]:
     x, y = windows(0.0, end, settings.samples, settings.window)
     x_test, y_test = windows(end, test_end, settings.test_samples, settings.window)
 
-    model, optimizer, compute = make(settings, options.seed)
+    device = chosen_device(options, "sine")
+    model, optimizer, compute = make(settings, options.seed, device)
     sampler = RowSampler({"x": x, "y": y}, settings.batch, seed=options.seed)
     folder = open_run(options, "sine", settings, sampler)
     steps = len(as_steps(x_test, settings))
@@ -143,7 +148,8 @@ def run(options: Namespace) -> dict[str, Any]:
         quiet=None,
     )
     end_other_ranks()
-    predicted, _ = model(as_steps(x_test, settings))
+    there = of_device("sine", device)
+    predicted = there.host(model(as_steps(there.own(x_test), settings))[0])
     rmse = float(np.sqrt(np.square(predicted.astype(np.float64) - y_test).mean()))
     time = np.linspace(end, test_end, settings.test_samples)[settings.window : -1]
     plot.loss_curve(

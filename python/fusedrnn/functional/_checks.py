@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.backends import Backend, of_array
+from fusedrnn.backends import Backend, is_on_gpu, of_array
 
 
 def float_array(where: str, name: str, value: Any) -> np.ndarray:
     """Return `value` if it is a NumPy or CuPy array of float32 or float64, else raise TypeError."""
-    if hasattr(value, "__cuda_array_interface__") and value.dtype in (np.float32, np.float64):
-        return of_array(value).array(where, name, value, value.dtype)
+    if is_on_gpu(value) and value.dtype in (np.float32, np.float64):
+        on_device: np.ndarray = of_array(value).array(where, name, value, value.dtype)
+        return on_device
     return host_float_array(where, name, value)
 
 
@@ -63,17 +64,15 @@ def check_ids(
     values = device.integers(where, name, ids)
     if used is not None:
         values = np.where(used, values, values.dtype.type(0))
-    if (
-        (device.checks_values or check)
-        and values.size
-        and (int(values.min()) < 0 or int(values.max()) >= vocabulary_size)
-    ):
+    look = (device.checks_values or check) and values.size > 0
+    if look and (int(values.min()) < 0 or int(values.max()) >= vocabulary_size):
         bad = (values < 0) | (values >= vocabulary_size)
         at = tuple(int(axis) for axis in np.unravel_index(int(np.argmax(bad)), bad.shape))
         raise ValueError(
             f"{where}: {name} must be in [0, V) = [0, {vocabulary_size}), got {int(values[at])} at position {at}"
         )
-    return values.astype(np.int64, copy=False)
+    index: np.ndarray = values.astype(np.int64, copy=False)
+    return index
 
 
 def dense(value: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ class Positions:
 
 
 def positions(where: str, reduction: Any, weights: Any, of: np.ndarray, shape: tuple[int, ...]) -> Positions:
-    """Check `reduction` and `weights` (...) for positions of `shape`, with the dtype and on the device of the array `of`.
+    """Check `reduction` and `weights` (...) for positions of `shape`, with dtype and device of the array `of`.
 
     On a GPU the values of weights are not looked at, since that waits for the device: bad ones make the loss infinite
     or NaN there.
@@ -125,4 +125,4 @@ def _check_weights_dtype(where: str, weights: Any, of: np.ndarray) -> None:
 
 def bool_or(value: Any, dtype: np.dtype) -> np.dtype:
     """bool where that is the dtype of `value`, else `dtype`: for arguments that may be either."""
-    return np.dtype(bool) if getattr(value, "dtype", None) == bool else dtype
+    return np.dtype(bool) if getattr(value, "dtype", None) == np.dtype(bool) else dtype

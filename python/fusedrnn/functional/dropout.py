@@ -83,5 +83,7 @@ def _drop(where: str, name: str, value: np.ndarray, p: float, coordinates: dict[
     p = checks.real(where, "p", p, 0.0, 1.0)
     random.check_coordinates(where, value.shape, **coordinates)
     if p == 1:
-        return of_array(value).zeros(value.shape, value.dtype)
-    return of_array(value).dropout(value, p, **coordinates)
+        out: np.ndarray = of_array(value).zeros(value.shape, value.dtype)
+    else:
+        out = of_array(value).dropout(value, p, **coordinates)
+    return out

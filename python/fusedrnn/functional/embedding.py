@@ -49,7 +49,9 @@ def embedding_forward(
     if weight.ndim != 2:
         raise ValueError(f"{where}: weight must have shape (V, D), got {weight.shape}")
     device, check = of_array(weight), checks.boolean(where, "check", check)
-    return device.take_rows(weight, check_ids(where, "ids", ids, len(weight), device=device, check=check))
+    index = check_ids(where, "ids", ids, len(weight), device=device, check=check)
+    out: np.ndarray = device.take_rows(weight, index)
+    return out
 
 
 def embedding_backward(
@@ -79,7 +81,8 @@ def embedding_backward(
     flat = check_ids(where, "ids", ids, size, device=device).reshape(-1)
     if dout.ndim < 1 or dout.shape[:-1] != ids.shape:
         raise ValueError(f"{where}: dout must have shape (..., D) = ({_listed(ids.shape)}D), got {dout.shape}")
-    return device.sum_rows(flat, as_matrix(dout), size)
+    dweight: np.ndarray = device.sum_rows(flat, as_matrix(dout), size)
+    return dweight
 
 
 def _listed(shape: tuple[int, ...]) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from fusedrnn import checks
 from fusedrnn.backends import of_array
-from fusedrnn.functional._checks import as_matrix, dense, float_array
+from fusedrnn.functional._checks import as_matrix, dense, float_array, product
 
 
 def check_linear(where: str, x: Any, weight: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +59,7 @@ def linear_forward(
     x, weight = check_linear(where, x, weight)
     if bias is not None:
         checks.shape(where, "bias", of_array(weight).array(where, "bias", bias, weight.dtype), "(N,)", weight.shape[:1])
-    out = of_array(weight).product(as_matrix(x), dense(weight).T, None if bias is None else dense(bias))
+    out = product(as_matrix(x), dense(weight).T, None if bias is None else dense(bias))
     return out.reshape(*x.shape[:-1], len(weight))
 
 

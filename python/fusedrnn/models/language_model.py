@@ -22,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from fusedrnn import checks, functional
+from fusedrnn.backends import of_device
 from fusedrnn.layers import GRU, LSTM, RNN, OneHot
 from fusedrnn.module import Module
 from fusedrnn.nn import Dropout, Embedding, Linear
@@ -64,6 +65,7 @@ class LanguageModel(Module):
     forget_bias : of an LSTM's forget gate at the start, None leaves it to `init`
     seed : of initial values and dropout masks, 0 <= seed < 2**64; None takes one from the operating system
     dtype : "float32" or "float64"
+    device : "cpu", or "cuda": parameters and arrays are CuPy's on the current GPU
 
     Attributes
     ----------
@@ -71,6 +73,7 @@ class LanguageModel(Module):
     rnn : LSTM, GRU or RNN
     output : Linear
     dtype : numpy.dtype
+    device : str
     frozen : tuple of str
         Names of parameters that no optimiser may move: ``fr.optim.Group(model.frozen, frozen=True)``.
 
@@ -107,6 +110,7 @@ class LanguageModel(Module):
         forget_bias: float | None = None,
         seed: int | None = None,
         dtype: Any = "float32",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         where = "LanguageModel"
@@ -123,8 +127,11 @@ class LanguageModel(Module):
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         self.seed = checks.integer(where, "seed", seed, 0, MAX_SEED)
 
+        self._backend = of_device(where, device)
+        self.device = self._backend.name
+
         seeds = part_seeds(self.seed, 4)
-        shared = {"init": init, "dtype": dtype}
+        shared = {"init": init, "dtype": dtype, "device": device}
         if self.embed_size is not None:
             self.embedding = Embedding(self.vocabulary_size, self.embed_size, **shared, seed=seeds[0])
         self.rnn = CELLS[cell](
@@ -148,7 +155,8 @@ class LanguageModel(Module):
     def config(self) -> dict[str, Any]:
         """What `from_config` needs to build a model of the same form, ready for JSON.
 
-        `init` and `forget_bias` are not in it: they say where training starts, and the weights say where it is.
+        `init` and `forget_bias` are not in it: they say where training starts, and the weights say where it is. Nor is
+        `device`: weights move from one to another.
 
         Examples
         --------
@@ -159,10 +167,10 @@ class LanguageModel(Module):
         return {name: getattr(self, name) for name in CONFIG_NAMES} | {"dtype": self.dtype.name}
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> LanguageModel:
+    def from_config(cls, config: Mapping[str, Any], *, device: str = "cpu") -> LanguageModel:
         """A model of the form that `config` describes, with fresh weights; load them with `load_state_dict`."""
         checks.names("LanguageModel.from_config", config, CONFIG_NAMES)
-        return cls(**config)
+        return cls(**config, device=device)
 
     def forward(
         self,
@@ -174,7 +182,7 @@ class LanguageModel(Module):
         step: int = 0,
         row_offset: int = 0,
         reduction: Reduction = "mean",
-    ) -> tuple[float, State, Saved]:
+    ) -> tuple[Any, State, Saved]:
         """Predict `targets` from `ids` and keep what `backward` needs.
 
         Parameters
@@ -190,14 +198,15 @@ class LanguageModel(Module):
 
         Returns
         -------
-        loss : float, in nats
+        loss : float, in nats; on a GPU an array without axes, so that nothing waits
         state : after the last step, to go on from
         saved : Saved, for one `backward`
 
         Raises
         ------
         TypeError, ValueError
-            Arguments do not fit, or an id is outside the vocabulary.
+            Arguments do not fit, or an id is outside the vocabulary. On a GPU ids are not looked at, and such a one
+            makes the loss NaN.
         """
         where = "LanguageModel.forward"
         ids = self._check_ids(where, ids)
@@ -290,11 +299,10 @@ class LanguageModel(Module):
         return y, state
 
     def _check_ids(self, where: str, ids: Any, name: str = "ids") -> np.ndarray:
-        if not isinstance(ids, np.ndarray) or ids.dtype.kind not in "iu":
-            raise TypeError(f"{where}: {name} must be a numpy array of integers, got {checks.describe(ids)}")
-        if ids.ndim != 2:
-            raise ValueError(f"{where}: {name} must have shape (T, B), got {ids.shape}")
-        return ids
+        found: np.ndarray = self._backend.integers(where, name, ids)
+        if found.ndim != 2:
+            raise ValueError(f"{where}: {name} must have shape (T, B), got {found.shape}")
+        return found
 
     def sample(
         self,
@@ -309,7 +317,7 @@ class LanguageModel(Module):
 
         Parameters
         ----------
-        prompt_ids : (N,) integer array, N >= 1
+        prompt_ids : (N,) integer array in host memory, N >= 1
         length : how many ids to add
         temperature : > 0, divides the logits: below 1 likely tokens become more likely, above 1 less
         greedy : take the most likely token (of equal ones the first) instead of drawing
@@ -317,7 +325,7 @@ class LanguageModel(Module):
 
         Returns
         -------
-        (length,) int32 array, without the prompt
+        (length,) int32 array in host memory, without the prompt
 
         Raises
         ------
@@ -340,14 +348,15 @@ class LanguageModel(Module):
         if not greedy and not isinstance(generator, np.random.Generator):
             raise TypeError(f"{where}: generator must be a numpy.random.Generator, got {checks.describe(generator)}")
         chosen = np.empty(length, dtype=np.int32)
-        ids, state = prompt_ids[:, None], None
+        own, host = self._backend.own, self._backend.host
+        ids, state = own(prompt_ids[:, None]), None
         for position in range(length):
             y, state = self._run(where, ids, state)
-            logits = self.output(y[-1, 0]).astype(np.float64)
+            logits = host(self.output(y[-1, 0])).astype(np.float64)
             if not np.isfinite(logits).all():
                 raise ValueError(f"{where}: logits must be finite, got {logits[np.argmin(np.isfinite(logits))]}")
             chosen[position] = logits.argmax() if generator is None or greedy else _draw(logits, temperature, generator)
-            ids = chosen[position : position + 1, None]
+            ids = own(chosen[position : position + 1, None])
         return chosen
 
 

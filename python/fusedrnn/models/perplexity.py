@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, functional
+from fusedrnn.backends import of_device
 from fusedrnn.models.language_model import LanguageModel
 
 
@@ -35,7 +36,7 @@ def evaluate_perplexity(model: LanguageModel, ids: np.ndarray, *, batch_size: in
     Parameters
     ----------
     model : LanguageModel
-    ids : (N,) integer array, N >= 2
+    ids : (N,) integer array in host memory, N >= 2
     batch_size : B
         With 1 the state is carried over the whole text. With more, the text is cut into B stretches that are read
         side by side, which is faster; each starts from zero state, and its first prediction knows one token.
@@ -73,17 +74,16 @@ def evaluate_perplexity(model: LanguageModel, ids: np.ndarray, *, batch_size: in
     y = np.pad(ids[1:], (0, padding)).reshape(rows, length).T
     counts = (np.arange(rows * length) < predictions).reshape(rows, length).T
 
-    total, state = 0.0, None
+    own = of_device(where, model.device).own
+    total: Any = 0.0
+    state = None
     for start in range(0, length, steps):
         part = slice(start, start + steps)
-        logits, state = model(np.ascontiguousarray(x[part]), state)
-        total += _sum_of_losses(logits, np.ascontiguousarray(y[part]), np.ascontiguousarray(counts[part]))
-    return perplexity(total / predictions)
-
-
-def _sum_of_losses(logits: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> float:
-    loss: Any
-    loss, _ = functional.softmax_cross_entropy_forward(
-        logits, targets, reduction="sum", weights=None if counts.all() else counts, where="evaluate_perplexity"
-    )
-    return float(loss)
+        logits, state = model(own(np.ascontiguousarray(x[part])), state)
+        weights = None if counts[part].all() else own(np.ascontiguousarray(counts[part]))
+        targets = own(np.ascontiguousarray(y[part]))
+        loss, _ = functional.softmax_cross_entropy_forward(
+            logits, targets, reduction="sum", weights=weights, where=where
+        )
+        total = total + loss
+    return perplexity(float(total) / predictions)

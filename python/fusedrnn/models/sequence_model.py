@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.functional import dense
 from fusedrnn.module import Module
 from fusedrnn.nn import Dropout, Embedding, LastPool, Linear, MaxPool, MeanPool
 from fusedrnn.recurrent import Recurrent
@@ -45,10 +46,14 @@ class SequenceModel(Module):
     read : {"all", "final", "last", "mean", "max"}, see the table above
     dropout : Dropout of the recurrent layers' output, or of the state where that is read; None: nothing is dropped
 
+    Attributes
+    ----------
+    device : str, that of all parts
+
     Raises
     ------
     ValueError
-        `read` is none of these, the layers are not time-major, or sizes do not fit.
+        `read` is none of these, the layers are not time-major, sizes do not fit, or the parts are on several devices.
 
     Examples
     --------
@@ -81,6 +86,10 @@ class SequenceModel(Module):
         columns = self._directions * (rnn.proj_size or rnn.hidden_size)
         if output.in_features != columns:
             raise ValueError(f"{where}: output must have D*P = {columns} columns in, got {output.in_features}")
+        for name, part in (("output", output), ("inputs", inputs)):
+            if part is not None and part.device != rnn.device:
+                raise ValueError(f"{where}: {name} must be on the device of rnn, {rnn.device}, got {part.device}")
+        self.device = rnn.device
         self.inputs = inputs
         self.rnn = rnn
         self.output = output
@@ -204,12 +213,12 @@ class SequenceModel(Module):
 
     def _final(self, state: Any) -> np.ndarray:
         """h of the last layer, (D, B, P), as (B, D*P)."""
-        h = (state if isinstance(state, np.ndarray) else state[0])[-self._directions :]
-        return np.ascontiguousarray(h.swapaxes(0, 1)).reshape(h.shape[1], -1)
+        h = (state[0] if isinstance(state, tuple) else state)[-self._directions :]
+        return dense(h.swapaxes(0, 1)).reshape(h.shape[1], -1)
 
     def _d_final(self, dr: np.ndarray, state: Any) -> Any:
         """The way back: a gradient of the state that is zero but for h of the last layer."""
-        parts = (state,) if isinstance(state, np.ndarray) else tuple(state)
+        parts = state if isinstance(state, tuple) else (state,)
         dparts = tuple(np.zeros_like(part) for part in parts)
         rows = dr.reshape(len(dr), self._directions, -1)
         dparts[0][-self._directions :] = rows.swapaxes(0, 1)

@@ -58,7 +58,8 @@ class SoftmaxCrossEntropy(Module):
 
         Returns
         -------
-        loss : float, summed in float64, on a GPU an array without axes; with "none" a (...) array of the dtype of `logits`
+        loss : float, summed in float64; on a GPU an array without axes
+            With "none" a (...) array of the dtype of `logits`
         saved : Saved, for one `backward`
         """
         return functional.softmax_cross_entropy_forward(
@@ -118,7 +119,8 @@ class _EntryLoss(Module):
 
         Returns
         -------
-        loss : float, summed in float64, on a GPU an array without axes; with "none" a (...) array of the dtype of `x`
+        loss : float, summed in float64; on a GPU an array without axes
+            With "none" a (...) array of the dtype of `x`
         saved : Saved, for one `backward`
         """
         where = f"{type(self).__name__}.forward"

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, functional
+from fusedrnn.backends import of_array
 from fusedrnn.module import Module
 from fusedrnn.optim.groups import Group, settings_by_name
 from fusedrnn.optim.kernels import Updates, by_dtype
@@ -25,8 +26,9 @@ class Optimizer(ABC):
 
     To add an optimiser, write two short files. The first is a rule in ``csrc/optimisers``, the step of one element,
     with a line in ``registry.h`` there. The second is a subclass that names its state arrays in ``_slots`` and hands
-    the numbers of the rule to ``fusedrnn.optim.kernels.update`` in ``_update``. Loops, threads and binding stay as they
-    are. An ``_update`` may as well compute with NumPy: then it needs no rule and no compiler, and takes longer.
+    the numbers of the rule to ``fusedrnn.optim.kernels.update`` in ``_update``. Loops, threads, binding and the GPU
+    stay as they are. An ``_update`` may as well compute with NumPy: then it needs no rule and no compiler, and takes
+    longer.
 
     Parameters
     ----------
@@ -67,7 +69,7 @@ class Optimizer(ABC):
                 functional.float_array(where, f"parameter {name}", value)
         self._state: dict[str, dict[str, np.ndarray]] = {
             slot: {
-                name: np.full_like(value, start, order="C")
+                name: of_array(value).full(value.shape, start, value.dtype)
                 for name, value in parameters.items()
                 if not self._frozen(name)
             }
@@ -80,7 +82,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(self, updates: Updates) -> None:
-        """Write the parameters of one dtype and their states, which are under the names of `_slots`.
+        """Write the parameters of one dtype and device and their states, which are under the names of `_slots`.
 
         `self.steps` is the number of steps made before this one. Gradients are only read. Entries may share memory, as
         a layer under two names does, and then count one after the other.
@@ -142,6 +144,7 @@ class Optimizer(ABC):
     def state_dict(self) -> dict[str, np.ndarray]:
         """Copies of the state: ``step`` (an int64 array without axes) and ``slot.name`` for each array.
 
+        Those are on the device of the parameters; ``step`` is in host memory.
         Settings and the schedule are not part of it: they come from the code that made the optimiser.
         """
         flat = {key: value.copy() for key, value in self._flat_state().items()}
@@ -152,6 +155,8 @@ class Optimizer(ABC):
 
     def load_state_dict(self, state_dict: Mapping[str, np.ndarray]) -> None:
         """Copy what `state_dict` of an equal optimiser returned; steps then go on to the same bits.
+
+        An optimiser on a GPU also takes arrays in host memory, such as a checkpoint has.
 
         Raises
         ------
@@ -164,11 +169,12 @@ class Optimizer(ABC):
         steps = checks.array(where, "step", state_dict["step"], np.dtype(np.int64))
         checks.shape(where, "step", steps, "()", ())
         count = checks.integer(where, "step", steps.item(), 0)
+        given: dict[str, np.ndarray] = {}
         for name, value in live.items():
-            checks.array(where, name, state_dict[name], value.dtype)
-            checks.shape(where, name, state_dict[name], "of its parameter", value.shape)
+            given[name] = of_array(value).loaded(where, name, state_dict[name], value.dtype)
+            checks.shape(where, name, given[name], "of its parameter", value.shape)
         for name, value in live.items():
-            value[...] = state_dict[name]
+            value[...] = given[name]
         self.steps = count
 
 
@@ -178,5 +184,5 @@ def check_gradients(
     """Raise unless `grads` holds those `needed`, names nothing else than `parameters`, and fits their arrays."""
     checks.names(where, grads, [name for name in parameters if name in grads or name in needed])
     for name, gradient in grads.items():
-        checks.array(where, f"grads[{name!r}]", gradient, parameters[name].dtype)
+        of_array(parameters[name]).array(where, f"grads[{name!r}]", gradient, parameters[name].dtype)
         checks.shape(where, f"grads[{name!r}]", gradient, f"of {name}", parameters[name].shape)

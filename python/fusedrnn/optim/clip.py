@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from fusedrnn import checks, functional
-from fusedrnn.optim.kernels import scale, sums_of_squares
+from fusedrnn.backends import of_array
+from fusedrnn.optim.kernels import by_dtype, scale, sums_of_squares
 
 
-def clip_by_global_norm(grads: Mapping[str, np.ndarray], max_norm: float) -> float:
+def clip_by_global_norm(grads: Mapping[str, np.ndarray], max_norm: float) -> Any:
     """Scale gradients IN PLACE by ``min(max_norm / norm, 1)``, with the norm of all of them as one vector.
 
     The arrays are changed: they are meant to be those that ``backward`` has just made.
@@ -23,14 +25,21 @@ def clip_by_global_norm(grads: Mapping[str, np.ndarray], max_norm: float) -> flo
 
     Returns
     -------
-    float
+    float, or on a GPU a float64 array without axes, so that nothing waits
         The norm before scaling. Squares are summed in float64, in an order that follows from the shapes.
 
     Raises
     ------
+    TypeError
+        The gradients are not all arrays of float32 or float64 of one device.
     ValueError
         A gradient is not finite, cannot be written to, or its norm does not fit a float64; the message names the
         first such one. Nothing has been changed then.
+
+    Notes
+    -----
+    On a GPU nobody has seen the norm when the call returns. Where it is not finite, the gradients are all set to zero
+    there, so that a step leaves the weights finite, and the caller finds it out by looking at the norm.
 
     Examples
     --------
@@ -42,8 +51,13 @@ def clip_by_global_norm(grads: Mapping[str, np.ndarray], max_norm: float) -> flo
     """
     where = "clip_by_global_norm"
     max_norm = checks.real(where, "max_norm", max_norm, 0.0, math.inf, open_low=True)
+    device: Any = None
     for name, gradient in grads.items():
-        functional.float_array(where, f"grads[{name!r}]", gradient)
+        found = functional.float_array(where, f"grads[{name!r}]", gradient)
+        device = of_array(gradient) if device is None else device
+        device.array(where, f"grads[{name!r}]", gradient, found.dtype)
+    if device is not None and not device.checks_values:
+        return _clip_there(device, list(grads.values()), max_norm)
     norms = [math.sqrt(total) for total in sums_of_squares(grads.values())]
     for name, part in zip(grads, norms, strict=True):
         if not grads[name].flags.writeable:
@@ -54,6 +68,15 @@ def clip_by_global_norm(grads: Mapping[str, np.ndarray], max_norm: float) -> flo
     norm = math.hypot(*norms)
     if norm > max_norm:
         scale(grads.values(), max_norm / norm)
+    return norm
+
+
+def _clip_there(device: Any, arrays: list[Any], max_norm: float) -> Any:
+    """The same for arrays of a device that nobody waits for."""
+    groups = [[arrays[place] for place in places] for places in by_dtype(arrays)]
+    norm = np.sqrt(sum(device.sums_of_squares([device.dense(array) for array in group]).sum() for group in groups))
+    for group in groups:
+        device.clip(group, norm, max_norm)
     return norm
 
 

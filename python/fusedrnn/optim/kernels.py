@@ -1,13 +1,14 @@
-"""The compiled kernels as the optimisers call them: lists of arrays, one call for all of a dtype."""
+"""The compiled kernels as the optimisers call them: lists of arrays of one device, one call for all of a dtype."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fusedrnn import _core
+from fusedrnn.backends import of_array
 from fusedrnn.functional import dense
 
 
@@ -35,21 +36,26 @@ def update(rule: str, numbers: Sequence[float], updates: Updates, slots: Sequenc
     slots : names for the states that its header lists under ``kStates``; those not in ``updates.states`` are not kept
     """
     states = [updates.states.get(slot) for slot in slots]
-    _core.update(rule, list(numbers), updates.parameters, updates.gradients, states, updates.rates, updates.decays)
+    lists = (updates.parameters, updates.gradients, states, updates.rates, updates.decays)
+    of_array(updates.parameters[0]).update(rule, list(numbers), *lists)
 
 
-def sums_of_squares(arrays: Iterable[np.ndarray]) -> list[float]:
-    """Squares of each array summed in float64, in an order that follows from its shape."""
+def sums_of_squares(arrays: Iterable[np.ndarray]) -> list[Any]:
+    """Squares of each array summed in float64, in an order that follows from its shape.
+
+    Each is a float, or on a GPU an array without axes.
+    """
     arrays = [dense(array) for array in arrays]
-    sums = [0.0] * len(arrays)
+    sums: list[Any] = [0.0] * len(arrays)
     for places in by_dtype(arrays):
-        for place, total in zip(places, _core.sums_of_squares([arrays[place] for place in places]), strict=True):
-            sums[place] = total
+        found = of_array(arrays[0]).sums_of_squares([arrays[place] for place in places])
+        for number, place in enumerate(places):
+            sums[place] = found[number]
     return sums
 
 
 def scale(arrays: Iterable[np.ndarray], factor: float) -> None:
-    """Multiply arrays by a factor in place, whatever their strides; one that comes twice is multiplied twice."""
+    """Multiply NumPy arrays by a factor in place, whatever their strides; one that comes twice is multiplied twice."""
     arrays = list(arrays)
     ready = [array for array in arrays if array.flags.c_contiguous and array.flags.aligned]
     for places in by_dtype(ready):

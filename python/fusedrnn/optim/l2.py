@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from fusedrnn.optim.scalars import nonnegative
 
 def l2_penalty(
     module: Module, grads: Mapping[str, np.ndarray], weight: float, match: str | Sequence[str] | None = None
-) -> tuple[float, dict[str, np.ndarray]]:
+) -> tuple[Any, dict[str, np.ndarray]]:
     """``weight · ½ Σ v²`` over the chosen parameters, and gradients with its own, ``weight · v``, added.
 
     The sum of ``tf.nn.l2_loss`` over variables, times a weight, as programs of TensorFlow 1 add it to their loss. With
@@ -33,7 +34,7 @@ def l2_penalty(
 
     Returns
     -------
-    loss : float, summed in float64, in an order that follows from the shapes
+    loss : float, or on a GPU an array without axes; summed in float64, in an order that follows from the shapes
     grads : a new mapping
         Holds new arrays for the chosen parameters and those that came for the others. The mapping and the arrays that
         came are not changed.

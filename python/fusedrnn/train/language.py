@@ -42,7 +42,8 @@ def language_step(
     Parameters
     ----------
     model : LanguageModel
-    batch : Batch, x and y (T, B), and the row where it begins in the whole batch, for dropout masks
+    batch : Batch, x and y (T, B) on the model's device
+        Its row in the whole batch is a coordinate of the dropout masks.
     state : of the recurrent layers after the batch before; None: zeros
     step : number of the step, from 0; dropout masks depend on it
     reduction : of the loss whose gradient is followed, see `LanguageModel.forward`
@@ -219,12 +220,13 @@ class TrainedModel(NamedTuple):
     steps: int
 
 
-def load_language_model(path: str | PathLike[str]) -> TrainedModel:
+def load_language_model(path: str | PathLike[str], *, device: str = "cpu") -> TrainedModel:
     """Rebuild a trained language model and its vocabulary from a run's folder alone.
 
     Parameters
     ----------
     path : folder of a run, or a checkpoint file
+    device : "cpu" or "cuda", wherever the run was
 
     Returns
     -------
@@ -260,7 +262,7 @@ def load_language_model(path: str | PathLike[str]) -> TrainedModel:
         raise ValueError(
             f"load_language_model: {file} must be the checkpoint of a language model, got one of another kind"
         )
-    model = LanguageModel.from_config(meta["model"])
+    model = LanguageModel.from_config(meta["model"], device=device)
     model.load_state_dict(part(tensors, "model"))
     vocabulary = meta["vocabulary"]
     return TrainedModel(

@@ -25,6 +25,7 @@ from fusedrnn.data import Sampler
 from fusedrnn.module import Module
 from fusedrnn.optim import Optimizer, clip_by_global_norm
 from fusedrnn.train import parallel
+from fusedrnn.train.batches import moved
 from fusedrnn.train.exchange import Exchange
 from fusedrnn.train.folder import RunFolder
 from fusedrnn.train.interrupts import interrupts_held, interrupts_passing
@@ -32,6 +33,7 @@ from fusedrnn.train.parallel import World
 from fusedrnn.train.progress import Progress, progress
 from fusedrnn.train.run import Position, Run
 from fusedrnn.train.step import Step
+from fusedrnn.train.unread import Outcome, check_finite
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
@@ -117,7 +119,7 @@ def fit(
     Parameters
     ----------
     model, optimizer : whose weights move, and what moves them
-    sampler : of batches; it decides whether the state carries from one to the next
+    sampler : of batches, which `fit` moves to the model's GPU; it decides whether the state carries from one to the next
     compute : ``compute(batch, state, step) -> Step``; must not change the weights
         `state` is None at the start of an epoch and wherever ``sampler.carries_state`` is False.
     epochs, total_steps : when to stop; exactly one of the two
@@ -145,8 +147,8 @@ def fit(
     ------
     ValueError
         Arguments do not fit, the run in `folder` was made with another sampler or model, or the loss or a gradient is
-        not finite; then the weights are as they were before the step. Of several ranks: the rows of a batch do not
-        divide into equal parts, or weights are not the same on all of them.
+        not finite; then the weights are as they were before the step (on a GPU see the notes). Of several ranks: the
+        rows of a batch do not divide into equal parts, weights differ, or the model is on a GPU.
     KeyboardInterrupt
         Ctrl-C, after a checkpoint was written. The step at hand is finished first. It stops all ranks.
 
@@ -155,6 +157,9 @@ def fit(
     Records for metrics.jsonl: with ``"event": "step"`` the mean `loss` since the record before, `epoch_loss` since the
     epoch began, `gradient_norm` before clipping, `learning_rate` of the step to come and speed; with
     ``"event": "epoch"`` the epoch's mean `loss`. All carry `step` and `epoch`.
+
+    On a GPU losses and norms are read when a record, a checkpoint or the end of an epoch needs them. So one that is not
+    finite is found some steps later, but before a checkpoint is written; until then such gradients count as zero.
 
     Examples
     --------
@@ -196,6 +201,7 @@ def fit(
                         if run.position.step == last_step:
                             break
                     if run.position.index == len(sampler):
+                        run.read()
                         figures = _evaluated(run, on_epoch)
                         with interrupts_held():
                             record = run.close_epoch(figures)
@@ -243,16 +249,14 @@ def _step(
     with interrupts_held() as held:
         started = time.perf_counter()
         state = run.state if at.index > 0 and run.sampler.carries_state else None
-        step, stop = exchange.mean(lambda: compute(batch, state, at.step), lambda: held.arrived)
-        if not math.isfinite(step.loss):
-            raise ValueError(
-                f"fit: the loss must be finite, got {step.loss} in step {at.step}; try a smaller learning rate, a"
-                " smaller clip_norm or smaller initial weights"
-            )
+        step, stop = exchange.mean(lambda: compute(moved(batch, run.device), state, at.step), lambda: held.arrived)
+        if isinstance(step.loss, float):
+            check_finite("loss", step.loss, at.step)
         norm = clip_by_global_norm(step.grads, math.inf if clip_norm is None else clip_norm)
         run.optimizer.step(step.grads)
         run.state = step.state
-        at.add(step.loss, step.counted, time.perf_counter() - started)
+        at.add(step.counted, time.perf_counter() - started)
+        run.count(Outcome(at.step - 1, step.loss, norm, step.counted))
         record = run.log_step(norm, step.figures) if at.step % log_every == 0 else None
     if stop:
         raise KeyboardInterrupt
@@ -283,10 +287,10 @@ def _hand_on(run: Run, record: dict[str, Any] | None, on_log: Callable[[dict[str
 
 
 def _tell(at: Position, unit: str, bar: Progress, derive: Callable[[dict[str, Any]], Mapping[str, Any]] | None) -> None:
-    figures = {"loss": at.epoch_loss}
-    figures = dict(derive(figures)) if derive is not None else figures
-    shown = ", ".join(f"{name} {value:.4g}" for name, value in figures.items())
-    bar.note(f"epoch {at.epoch + 1}, {shown}, {at.speed:.0f} {unit}/s")
+    figures = {"loss": at.epoch_loss} if at.epoch_count else {}  # on a GPU, losses that were read
+    figures = dict(derive(figures)) if derive is not None and figures else figures
+    shown = "".join(f", {name} {value:.4g}" for name, value in figures.items())
+    bar.note(f"epoch {at.epoch + 1}{shown}, {at.speed:.0f} {unit}/s")
     bar.update()
 
 

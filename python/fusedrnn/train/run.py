@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
+from fusedrnn.backends import Backend, is_on_gpu, of_array, of_device
 from fusedrnn.data import Sampler
 from fusedrnn.module import Module
 from fusedrnn.optim import Optimizer
 from fusedrnn.train.folder import RunFolder
 from fusedrnn.train.parallel import World, digest
+from fusedrnn.train.unread import Outcome, Unread
 
 Tensors = dict[str, np.ndarray]
 Record = dict[str, Any]
@@ -38,12 +41,15 @@ class Position:
     best: float | None = None  # of the watched figure
     best_epoch: int = 0
 
-    def add(self, loss: float, count: int, seconds: float) -> None:
-        """One more step, with `loss` as the mean of its `count` predictions."""
+    def add(self, count: int, seconds: float) -> None:
+        """One more step of `count` predictions."""
         self.step += 1
         self.index += 1
         self.count += count
         self.seconds += seconds
+
+    def add_loss(self, loss: float, count: int) -> None:
+        """What a step came to: the mean `loss` of its `count` predictions."""
         self.epoch_sum += loss * count
         self.epoch_count += count
         self.recent_sum += loss * count
@@ -83,9 +89,35 @@ class Run:
     position: Position = field(default_factory=Position)
     state: Any = None  # carried from batch to batch
     best: Tensors = field(default_factory=dict)  # the weights of the best epoch
+    device: Backend = field(init=False)  # of the model
+    unread: Unread = field(init=False)
 
-    def log_step(self, norm: float, figures: Mapping[str, Any]) -> Record:
+    def __post_init__(self) -> None:
+        self.device = _device_of(self.model)
+        self.unread = Unread(self.device)
+        if self.device.name != "cpu" and self.world.size > 1:
+            raise ValueError(
+                f"fit: a model that several processes train must be on the CPU, got {self.world.size} processes and"
+                f" one on {self.device.name!r}"
+            )
+
+    def count(self, outcome: Outcome) -> None:
+        """Count what a step came to, on a GPU later."""
+        self.unread.add(outcome)
+        if self.device.checks_values or self.unread.full:
+            self.read()
+
+    def read(self) -> None:
+        """Wait for what steps came to, if it is on a GPU; the time is theirs."""
+        started = time.perf_counter()
+        for outcome in self.unread.read():
+            self.position.add_loss(outcome.loss, outcome.counted)
+        if not self.device.checks_values:
+            self.position.seconds += time.perf_counter() - started
+
+    def log_step(self, norm: Any, figures: Mapping[str, Any]) -> Record:
         """Write what happened since the record before."""
+        self.read()
         at = self.position
         record = {
             "event": "step",
@@ -93,15 +125,16 @@ class Run:
             "epoch": at.epoch + 1,
             "loss": at.recent_sum / at.recent_count,
             "epoch_loss": at.epoch_loss,
-            "gradient_norm": norm,
+            "gradient_norm": float(norm),
             "learning_rate": self.optimizer.lr,
             f"{self.unit}_per_second": round(at.speed, 1),
         }
         at.recent_sum, at.recent_count = 0.0, 0
-        return self._write(record, self.world.mean_figures(figures))
+        seen = {name: float(value) if is_on_gpu(value) else value for name, value in figures.items()}
+        return self._write(record, self.world.mean_figures(seen))
 
     def close_epoch(self, figures: Mapping[str, Any]) -> Record:
-        """Write the figures of the epoch and move to the next one."""
+        """Write the figures of the epoch, whose losses have been read, and move to the next one."""
         at = self.position
         record = {"event": "epoch", "step": at.step, "epoch": at.epoch + 1, "loss": at.epoch_loss}
         written = self._write(record, figures)
@@ -122,6 +155,7 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint, of the whole batch however many ranks share it; all of them come here together."""
+        self.read()
         self._check_weights()
         if self.folder is None:
             return
@@ -134,6 +168,7 @@ class Run:
         tensors = _named("model", self.model.parameters()) | _named("optimizer", self.optimizer.state_dict())
         tensors |= _named("state", {str(index): part for index, part in enumerate(state)})
         tensors |= _named("best", self.best)
+        tensors = {name: of_array(value).host(value) for name, value in tensors.items()}
         position = {"position": asdict(self.position), "sampler": self.sampler.config()}
         folder.save(tensors, {**self.described, **position})
 
@@ -158,9 +193,15 @@ class Run:
         self.model.load_state_dict(part(tensors, "model"))
         self.optimizer.load_state_dict(part(tensors, "optimizer"))
         parts = part(tensors, "state")
-        self.state = _joined(self.world.own_rows([parts[name] for name in sorted(parts)]))
+        own = self.world.own_rows([parts[name] for name in sorted(parts)])
+        self.state = _joined(tuple(self.device.own(value) for value in own))
         self.best = part(tensors, "best")
         self.position = Position(**meta["position"])
+
+
+def _device_of(model: Module) -> Backend:
+    """Where the parameters of a model are; the CPU where it has none."""
+    return next(map(of_array, model.parameters().values()), of_device("fit", "cpu"))
 
 
 def _expect_equal(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:
@@ -183,7 +224,7 @@ def _state_parts(state: Any) -> tuple[np.ndarray, ...]:
     """The arrays of a state: none, h, or h and c."""
     if state is None:
         return ()
-    return (state,) if isinstance(state, np.ndarray) else tuple(state)
+    return tuple(state) if isinstance(state, (tuple, list)) else (state,)
 
 
 def _joined(parts: tuple[np.ndarray, ...]) -> Any:

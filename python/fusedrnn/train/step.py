@@ -14,11 +14,11 @@ class Step(NamedTuple):
 
     Attributes
     ----------
-    loss : float, mean over `counted` predictions or rows
+    loss : float, or an array without axes on a GPU; mean over `counted` predictions or rows
     counted : int
     grads : gradients by the names of the parameters; clipping changes them in place
     state : of the recurrent layers after the batch, for the next one
-    figures : what joins the step's line in metrics.jsonl, such as the accuracy on the batch
+    figures : what joins the step's line in metrics.jsonl, such as the accuracy on the batch; also arrays like `loss`
 
     Examples
     --------
@@ -26,7 +26,7 @@ class Step(NamedTuple):
     True
     """
 
-    loss: float
+    loss: Any
     counted: int
     grads: dict[str, Any]
     state: Any = None

@@ -88,7 +88,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, out: Any = None, **settings: Any) -> Any:
         if out is not None:
             settings["out"] = _inside(out)
-        result = getattr(ufunc, method)(*_inside(inputs), **settings)
+        with np.errstate(all="ignore"):  # a GPU does not warn
+            result = getattr(ufunc, method)(*_inside(inputs), **settings)
         if out is not None:
             return out[0]
         return tuple(map(_outside, result)) if isinstance(result, tuple) else _outside(result)
@@ -109,46 +110,45 @@ def _method(name: str) -> Any:
     return call
 
 
-for _name in (
-    "reshape",
-    "swapaxes",
-    "view",
-    "copy",
-    "astype",
-    "ravel",
-    "sum",
-    "mean",
-    "min",
-    "max",
-    "argmax",
-    "all",
-    "any",
-):
+_KEPT = ("reshape", "swapaxes", "view", "copy", "astype", "ravel")
+for _name in (*_KEPT, "sum", "mean", "min", "max", "argmax", "all", "any"):
     setattr(ndarray, _name, _method(_name))
 
 
 def _function(name: str) -> Any:
     def call(*inputs: Any, out: Any = None, **settings: Any) -> Any:
         settings = {key: _inside(value) for key, value in settings.items()}
-        if out is None:
-            return _outside(getattr(np, name)(*_inside(inputs), **settings))
-        getattr(np, name)(*_inside(inputs), out=_inside(out), **settings)
+        with np.errstate(all="ignore"):
+            if out is None:
+                return _outside(getattr(np, name)(*_inside(inputs), **settings))
+            getattr(np, name)(*_inside(inputs), out=_inside(out), **settings)
         return out
 
     return call
 
 
-for _name in ("matmul", "sum", "empty", "zeros", "full", "arange", "argsort", "searchsorted", "ascontiguousarray"):
+for _name in (
+    "matmul",
+    "sum",
+    "stack",
+    "empty",
+    "zeros",
+    "full",
+    "arange",
+    "argsort",
+    "searchsorted",
+    "ascontiguousarray",
+):
     globals()[_name] = _function(_name)
 
 
-def asarray(value: Any) -> ndarray:
+def asarray(value: Any, dtype: Any = None) -> ndarray:
     """From host memory or from any array with an interface."""
     if isinstance(value, ndarray):
-        return value
+        return value if dtype is None else value.astype(dtype, copy=False)
     if hasattr(value, "__cuda_array_interface__"):
         return ndarray(np.asarray(_Interface(value.__cuda_array_interface__)))
-    return ndarray(np.array(value))
+    return ndarray(np.array(value, dtype))
 
 
 class _Interface:

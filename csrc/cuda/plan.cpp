@@ -1,0 +1,92 @@
+#include "cuda/plan.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+namespace fusedrnn::cuda {
+namespace {
+
+// Microseconds and rates of the Hopper class; docs/gpu.md says which are measured.
+constexpr double kLaunchUs = 2.7;
+constexpr double kBarrierUs = 1.1;
+constexpr double kSyncUs = 0.15;              // two barriers of a block and the latency of its memory, a turn
+constexpr double kTermsAUs = 128 * 1700.0;    // multiply-adds of one multiprocessor in float32
+constexpr double kSharedPart = 0.6;           // of them from shared memory, tier grid
+constexpr double kStreamedPart = 0.35;        // and where tiles of the weights are loaded again, tier step
+constexpr double kFarBytesAUs = 64 * 1700.0;  // one multiprocessor, from the second-level cache
+constexpr double kChipBytesAUs = 5500.0e3;    // all of them together
+constexpr int64_t kStepUnits = 16, kStepRows = 32, kStepFewRows = 8;  // tiles of tier step
+constexpr int kMostUnits = 64;
+
+int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+double terms_a_us(const PlanInput& in) { return in.element_bytes == 8 ? kTermsAUs / 2 : kTermsAUs; }
+
+Plan step_plan(const Device& device, const PlanInput& in) {
+  const int64_t tile_rows = in.rows <= kStepFewRows ? kStepFewRows : kStepRows;
+  const int64_t tiles = divide_up(in.columns, kStepUnits) * divide_up(in.rows, tile_rows);
+  const int64_t turns = divide_up(tiles, device.multiprocessors);
+  const double terms = static_cast<double>(turns) * tile_rows * kStepUnits * in.gates * in.depth;
+  const double bytes = static_cast<double>(turns) * (tile_rows + kStepUnits * in.gates) * in.depth * in.element_bytes;
+  Plan plan;
+  plan.step_us =
+      (in.projection ? 2 : 1) * kLaunchUs + std::max(terms / (terms_a_us(in) * kStreamedPart), bytes / kFarBytesAUs);
+  return plan;
+}
+
+// With blocks of `units` units; a tier of kStep where that does not go.
+Plan grid_plan(const Device& device, const PlanInput& in, int units) {
+  Plan plan;
+  plan.slices = divide_up(in.columns, units);
+  if (in.projection || !device.cooperative || plan.slices > device.multiprocessors ||
+      in.gates * units / kColumnsAThread > kGridThreads ||
+      grid_shared_bytes(in.depth, units, in.gates, in.element_bytes) > device.shared_bytes)
+    return {};
+  plan.tier = Tier::kGrid;
+  plan.units = units;
+  const int64_t most = std::min(device.multiprocessors / plan.slices, std::max<int64_t>(in.rows, 1));
+  plan.group_rows = divide_up(std::max<int64_t>(in.rows, 1), most);
+  plan.groups = divide_up(std::max<int64_t>(in.rows, 1), plan.group_rows);
+  const double turns = static_cast<double>(divide_up(plan.group_rows, kRowsAThread));
+  const double terms = turns * kRowsAThread * units * in.gates * in.depth;
+  const double bytes = static_cast<double>(plan.group_rows) * in.depth * in.element_bytes;
+  const double all_bytes = bytes * static_cast<double>(plan.slices * plan.groups);
+  plan.step_us = kBarrierUs + turns * kSyncUs + terms / (terms_a_us(in) * kSharedPart) +
+                 std::max(bytes / kFarBytesAUs, all_bytes / kChipBytesAUs);
+  return plan;
+}
+
+}  // namespace
+
+int64_t grid_shared_bytes(int64_t depth, int units, int gates, int element_bytes) {
+  const int64_t columns = static_cast<int64_t>(units) * gates;
+  const int64_t sums = kGridThreads * kColumnsAThread * kRowsAThread;
+  return (depth * columns + kRowsAThread * depth + sums) * element_bytes;
+}
+
+Plan make_plan(const Device& device, const PlanInput& input, const std::string& tier) {
+  const Plan steps = step_plan(device, input);
+  Plan grid;
+  for (int units = kColumnsAThread; units <= kMostUnits; units += kColumnsAThread) {
+    const Plan plan = grid_plan(device, input, units);
+    if (plan.tier == Tier::kGrid && (grid.tier != Tier::kGrid || plan.step_us < grid.step_us)) grid = plan;
+  }
+  if (tier == "step") return steps;
+  if (tier != "" && tier != "grid")
+    throw std::invalid_argument("FUSEDRNN_TIER must be one of step, grid, got '" + tier + "'");
+  if (grid.tier != Tier::kGrid) {
+    if (tier == "grid")
+      throw std::invalid_argument("FUSEDRNN_TIER is grid, which cannot run a projection, nor " +
+                                  std::to_string(input.columns) + " units on this GPU");
+    return steps;
+  }
+  return tier == "grid" || grid.step_us < steps.step_us ? grid : steps;
+}
+
+std::string describe(const Plan& plan) {
+  if (plan.tier == Tier::kStep) return "tier step, a launch for every product of a step";
+  return "tier grid, " + std::to_string(plan.groups) + " groups of " + std::to_string(plan.slices) + " blocks with " +
+         std::to_string(plan.units) + " units, " + std::to_string(plan.group_rows) + " rows a group";
+}
+
+}  // namespace fusedrnn::cuda

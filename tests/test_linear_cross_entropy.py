@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-
 import numpy as np
 import pytest
 
 import fusedrnn as fr
+from fusedrnn.backends.cpu import CpuBackend
 
-module = importlib.import_module("fusedrnn.functional.linear_cross_entropy")
 forward, backward = fr.functional.linear_cross_entropy_forward, fr.functional.linear_cross_entropy_backward
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
@@ -38,7 +36,7 @@ def assert_close(actual, expected, dtype):
 @pytest.fixture(params=[2**24, 1, 3000], ids=["at once", "row by row", "some rows"])
 def portions(request, monkeypatch):
     """How many bytes of logits are made at a time."""
-    monkeypatch.setattr(module, "_LOGITS", request.param)
+    monkeypatch.setattr(CpuBackend, "logits_bytes", request.param)
     return request.param
 
 

@@ -2,8 +2,6 @@
 // NaN, which reaches the loss.
 #include "cuda/take_rows.h"
 
-#include <cmath>
-
 #include "cuda/launch.h"
 
 namespace fusedrnn::cuda {
@@ -11,13 +9,17 @@ namespace {
 
 constexpr int kThreads = 128;
 
+// All bits but the sign: NaN in every format, of 16, 32 and 64 bits.
+template <class T>
+constexpr T kNan = static_cast<T>(static_cast<T>(~T(0)) >> 1);
+
 template <class T>
 __global__ void take_rows_kernel(const TakeRows<T> p) {
   const int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x;
   if (at >= p.rows * p.columns) return;
   const int64_t id = p.ids[at / p.columns], j = at % p.columns;
   const bool good = id >= 0 && id < p.table_rows;
-  p.out[at] = good ? p.table[id * p.row_stride + j * p.column_stride] : static_cast<T>(NAN);
+  p.out[at] = good ? p.table[id * p.row_stride + j * p.column_stride] : kNan<T>;
 }
 
 }  // namespace
@@ -28,7 +30,8 @@ void take_rows(const TakeRows<T>& problem, cudaStream_t stream) {
   launch("take rows", &take_rows_kernel<T>, {blocks, kThreads}, stream, problem);
 }
 
-template void take_rows<float>(const TakeRows<float>&, cudaStream_t);
-template void take_rows<double>(const TakeRows<double>&, cudaStream_t);
+template void take_rows<uint16_t>(const TakeRows<uint16_t>&, cudaStream_t);
+template void take_rows<uint32_t>(const TakeRows<uint32_t>&, cudaStream_t);
+template void take_rows<uint64_t>(const TakeRows<uint64_t>&, cudaStream_t);
 
 }  // namespace fusedrnn::cuda

@@ -7,6 +7,7 @@
 
 namespace fusedrnn::cuda {
 
+// T has as many bits as a number of the table, whichever format that is.
 template <class T>
 struct TakeRows {
   int64_t rows, columns, table_rows;

@@ -37,6 +37,9 @@ constexpr const char* type_code() {
   if constexpr (std::is_same_v<E, float>) return "<f4";
   if constexpr (std::is_same_v<E, double>) return "<f8";
   if constexpr (std::is_same_v<E, int64_t>) return "<i8";
+  if constexpr (std::is_same_v<E, uint16_t>) return "<u2";
+  if constexpr (std::is_same_v<E, uint32_t>) return "<u4";
+  if constexpr (std::is_same_v<E, uint64_t>) return "<u8";
   if constexpr (std::is_same_v<E, uint8_t>) return "|u1";
 }
 

@@ -25,15 +25,20 @@ void run(const py::object& table, const py::object& ids, const py::object& out, 
 }
 
 void take_rows(const py::object& table, const py::object& ids, const py::object& out, uintptr_t stream) {
-  const auto run_type = is_double("take_rows", "table", table) ? &run<double> : &run<float>;
-  run_type(table, ids, out, reinterpret_cast<cudaStream_t>(stream));
+  const auto to = reinterpret_cast<cudaStream_t>(stream);
+  switch (py::cast<int>(table.attr("itemsize"))) {
+    case 2: return run<uint16_t>(table, ids, out, to);
+    case 4: return run<uint32_t>(table, ids, out, to);
+    default: return run<uint64_t>(table, ids, out, to);
+  }
 }
 
 }  // namespace
 
 void bind_take_rows(py::module_& module) {
   module.def("take_rows", &take_rows, py::arg("table"), py::arg("ids"), py::arg("out"), py::arg("stream"),
-             "out[r] = table[ids[r]], NaN where an id is outside; table (I, C) may have any strides.");
+             "out[r] = table[ids[r]], NaN where an id is outside; table (I, C) may have any strides. Both are "
+             "given as unsigned integers of the size of their numbers.");
 }
 
 }  // namespace fusedrnn::python

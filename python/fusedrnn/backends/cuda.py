@@ -56,9 +56,6 @@ class CudaBackend(CudaArrays):
     def own(self, value: np.ndarray) -> Array:
         return parts()[0].asarray(value)
 
-    def dense(self, value: Array) -> Array:
-        return parts()[0].ascontiguousarray(value)
-
     def readable(self, value: Array) -> Array:
         contiguous = value.size == 0 or value.shape[-1] == 1 or value.strides[-1] == value.itemsize
         return value if contiguous else parts()[0].ascontiguousarray(value)

@@ -21,6 +21,10 @@ class CudaArrays:
     checks_values = False
     logits_bytes = 2**28
 
+    def dense(self, value: Array) -> Array:
+        # ascontiguousarray would give an array without axes one.
+        return value if value.flags.c_contiguous else parts()[0].ascontiguousarray(value)
+
     def integers(self, where: str, name: str, value: Any) -> Array:
         value = as_cupy(where, name, value, "integers")
         if value.dtype.kind not in "iu":
@@ -71,9 +75,10 @@ class CudaArrays:
     def take_rows(self, table: Array, ids: Array) -> Array:
         cupy, module = parts()
         with table.device:
-            out = cupy.empty((*ids.shape, table.shape[1]), table.dtype)
-            module.take_rows(table, self.index(ids), out.reshape(ids.size, table.shape[1]), stream())
-        return out
+            out = cupy.empty((ids.size, table.shape[1]), table.dtype)
+            bits = np.dtype(f"uint{8 * table.itemsize}")  # whatever they mean
+            module.take_rows(table.view(bits), self.index(ids), out.view(bits), stream())
+        return out.reshape(*ids.shape, table.shape[1])
 
     def sum_rows(self, ids: Array, rows: Array, count: int) -> Array:
         cupy, _ = parts()
@@ -128,7 +133,7 @@ class CudaArrays:
     def clip(self, arrays: Sequence[Array], norm: Array, most: float) -> None:
         """Arrays of one dtype times min(most / norm, 1) in place; zeros where the norm is not finite."""
         with arrays[0].device:
-            dense = [parts()[0].ascontiguousarray(array) for array in arrays]
+            dense = [self.dense(array) for array in arrays]
             parts()[1].clip(dense, norm, most, stream())
             for array, clipped in zip(arrays, dense, strict=True):
                 if clipped is not array:

@@ -11,9 +11,10 @@ from fusedrnn.train.language import (
     language_step,
     load_language_model,
 )
-from fusedrnn.train.loop import Best, FitResult, fit
+from fusedrnn.train.loop import fit
 from fusedrnn.train.parallel import World, world
 from fusedrnn.train.progress import Progress, progress
+from fusedrnn.train.result import Best, FitResult
 from fusedrnn.train.step import Step
 
 __all__ = [

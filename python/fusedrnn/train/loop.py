@@ -16,11 +16,11 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 from fusedrnn import checks
+from fusedrnn.backends import is_on_gpu
 from fusedrnn.data import Sampler
 from fusedrnn.module import Module
 from fusedrnn.optim import Optimizer, clip_by_global_norm
@@ -31,66 +31,12 @@ from fusedrnn.train.folder import RunFolder
 from fusedrnn.train.interrupts import interrupts_held, interrupts_passing
 from fusedrnn.train.parallel import World
 from fusedrnn.train.progress import Progress, progress
+from fusedrnn.train.result import Best, FitResult
 from fusedrnn.train.run import Position, Run
 from fusedrnn.train.step import Step
 from fusedrnn.train.unread import Outcome, check_finite
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Best:
-    """Which epoch is the best one, and when to give up waiting for a better one.
-
-    Attributes
-    ----------
-    figure : name of a figure that ``on_epoch`` returns
-    highest : whether more is better
-    patience : epochs without a better one after which training stops; None: it goes on
-
-    Examples
-    --------
-    >>> fr.train.Best("accuracy", patience=3).better(0.9, than=0.8)
-    True
-    """
-
-    figure: str
-    highest: bool = True
-    patience: int | None = None
-
-    def better(self, value: float, than: float | None) -> bool:
-        """Whether `value` is better than the best one so far; NaN is never."""
-        if than is None:
-            return not math.isnan(value)
-        return value > than if self.highest else value < than
-
-
-class FitResult(NamedTuple):
-    """How a run went.
-
-    Attributes
-    ----------
-    steps, epochs : how many were made
-    loss : mean over the last whole epoch, or over what there was of the first one
-    counted : predictions or rows that were trained on
-    seconds : spent in training steps
-    per_second : their quotient
-    best_epoch : number of the best one, from 1; 0 where none was asked for
-
-    Examples
-    --------
-    >>> result = fr.train.FitResult(10, 1, loss=0.5, counted=640, seconds=2.0, per_second=320.0, best_epoch=0)
-    >>> result.counted == result.seconds * result.per_second
-    True
-    """
-
-    steps: int
-    epochs: int
-    loss: float
-    counted: int
-    seconds: float
-    per_second: float
-    best_epoch: int
 
 
 def fit(
@@ -119,7 +65,8 @@ def fit(
     Parameters
     ----------
     model, optimizer : whose weights move, and what moves them
-    sampler : of batches, which `fit` moves to the model's GPU; it decides whether the state carries from one to the next
+    sampler : of batches; it decides whether the state carries from one to the next
+        A model on a GPU gets their arrays there, moved once a step.
     compute : ``compute(batch, state, step) -> Step``; must not change the weights
         `state` is None at the start of an epoch and wherever ``sampler.carries_state`` is False.
     epochs, total_steps : when to stop; exactly one of the two
@@ -250,7 +197,7 @@ def _step(
         started = time.perf_counter()
         state = run.state if at.index > 0 and run.sampler.carries_state else None
         step, stop = exchange.mean(lambda: compute(moved(batch, run.device), state, at.step), lambda: held.arrived)
-        if isinstance(step.loss, float):
+        if not is_on_gpu(step.loss):
             check_finite("loss", step.loss, at.step)
         norm = clip_by_global_norm(step.grads, math.inf if clip_norm is None else clip_norm)
         run.optimizer.step(step.grads)

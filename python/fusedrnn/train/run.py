@@ -14,6 +14,7 @@ from fusedrnn.data import Sampler
 from fusedrnn.module import Module
 from fusedrnn.optim import Optimizer
 from fusedrnn.train.folder import RunFolder
+from fusedrnn.train.interrupts import interrupts_held
 from fusedrnn.train.parallel import World, digest
 from fusedrnn.train.unread import Outcome, Unread
 
@@ -109,11 +110,12 @@ class Run:
 
     def read(self) -> None:
         """Wait for what steps came to, if it is on a GPU; the time is theirs."""
-        started = time.perf_counter()
-        for outcome in self.unread.read():
-            self.position.add_loss(outcome.loss, outcome.counted)
-        if not self.device.checks_values:
-            self.position.seconds += time.perf_counter() - started
+        with interrupts_held():
+            started = time.perf_counter()
+            for outcome in self.unread.read():
+                self.position.add_loss(outcome.loss, outcome.counted)
+            if not self.device.checks_values:
+                self.position.seconds += time.perf_counter() - started
 
     def log_step(self, norm: Any, figures: Mapping[str, Any]) -> Record:
         """Write what happened since the record before."""

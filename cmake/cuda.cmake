@@ -1,12 +1,11 @@
 # The module _cuda: for NVIDIA GPUs, or EMULATED, which runs the same kernels on the host (tests/emulation).
-set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp
-  csrc/cuda/plan.cpp)
-set(cuda_kernels csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/loops.cu csrc/cuda/sum_by_id.cu)
+set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp)
+set(cuda_kernels csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/loops.cu csrc/cuda/plan.cu csrc/cuda/sum_by_id.cu)
 
 if(FUSEDRNN_CUDA STREQUAL "EMULATED")
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
   pybind11_add_module(_cuda MODULE ${cuda_bindings} ${cuda_kernels} tests/emulation/cuda_runtime.cpp)
-  target_include_directories(_cuda PRIVATE src tests/emulation)
+  target_include_directories(_cuda BEFORE PRIVATE tests/emulation src)
   target_link_libraries(_cuda PRIVATE fusedrnn_options)
 else()
   # Every architecture from Ampere on; the last also as PTX, for those to come.

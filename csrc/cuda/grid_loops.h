@@ -31,7 +31,7 @@ __global__ void __launch_bounds__(kGridThreads)
     if (live <= seat.begin) return;  // rows are in order of length: none of the group lives any more
     weights.template multiply<Cell::kGates>(
         seat.begin, live < seat.end ? live : seat.end, [&](int64_t m) { return output_before(p, y, s, m); },
-        [&](int64_t m, int64_t j, const T* sums) { forward_unit<Cell>(p, s, m, j, sums); });
+        [&](int64_t m, int64_t j, const Wide<T>* sums) { forward_unit<Cell>(p, s, m, j, sums); });
     meet(arrived + seat.group, s + 1, plan.slices);
   }
 }
@@ -47,7 +47,7 @@ __global__ void __launch_bounds__(kGridThreads)
     if (live <= seat.begin) continue;
     weights.template multiply<1>(
         seat.begin, live < seat.end ? live : seat.end, [&](int64_t m) { return gradient_after(p, gates, s, m); },
-        [&](int64_t m, int64_t j, const T* sums) { undo_output<Cell>(p, s, m, j, sums[0]); });
+        [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_output<Cell>(p, s, m, j, sums[0]); });
     meet(arrived + seat.group, ++meeting, plan.slices);
   }
 }

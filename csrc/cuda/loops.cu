@@ -14,15 +14,24 @@ int64_t live_rows(const Rows& rows, const int64_t* first, int64_t s) {
   return first == nullptr ? rows.rows : first[s + 1] - first[s];
 }
 
-// What runs in `to` from step to step begins as `from`, or as zeros.
 template <class T>
-void enter(const T* from, T* to, int64_t count, cudaStream_t stream) {
+__global__ void widen_kernel(const T* from, Wide<T>* to, const int64_t count) {
+  const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i < count) to[i] = from == nullptr ? Wide<T>(0) : wide(from[i]);
+}
+
+// A state begins as `from`, or as zeros: in `to`, and in `running` unless that is the same array.
+template <class T>
+void enter(const T* from, T* to, Wide<T>* running, int64_t count, cudaStream_t stream) {
+  constexpr int kThreads = 256;
   if (count == 0) return;
   const size_t bytes = static_cast<size_t>(count) * sizeof(T);
   if (from == nullptr)
     check(cudaMemsetAsync(to, 0, bytes, stream), "clearing a state");
   else
     check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream), "copying a state");
+  if (running != nullptr && static_cast<void*>(running) != to)
+    launch("widening a state", &widen_kernel<T>, {divide_up(count, kThreads), kThreads}, stream, from, running, count);
 }
 
 // Launches the kernel of R rows a thread over all tiles of rows times columns.
@@ -55,7 +64,7 @@ void backward_step(const BackwardLoop<T>& loop, int64_t s, int64_t live, cudaStr
 template <class T, class Loop>
 void launch_grid(const char* name, void (*kernel)(Loop, Plan, unsigned long long*), const Loop& loop, const Plan& plan,
                  int64_t depth, int gates, unsigned long long* arrived, cudaStream_t stream) {
-  const int64_t bytes = grid_shared_bytes(depth, plan.units, gates, sizeof(T));
+  const int64_t bytes = grid_shared_bytes<T>(depth, plan.units, gates);
   check(cudaMemsetAsync(arrived, 0, static_cast<size_t>(plan.groups) * sizeof(*arrived), stream), "clearing a barrier");
   const Shape shape{plan.slices * plan.groups, kGridThreads, static_cast<size_t>(bytes), true};
   launch(name, kernel, shape, stream, loop, plan, arrived);
@@ -65,7 +74,7 @@ template <class Cell, class T>
 void forward_loop(const ForwardLoop<T>& loop, const Plan& plan, const Host& host) {
   const Sizes& sizes = loop.sizes;
   for (int k = 0; k < Cell::kStates; ++k)
-    enter(loop.state_in[k], loop.state_out[k], sizes.B * (k == 0 ? sizes.P : sizes.H), host.stream);
+    enter(loop.state_in[k], loop.state_out[k], loop.running[k], sizes.B * (k == 0 ? sizes.P : sizes.H), host.stream);
   if (plan.tier == Tier::kGrid && sizes.T > 0)
     return launch_grid<T>("forward grid", &forward_grid_kernel<Cell, T>, loop, plan, sizes.P, Cell::kGates,
                           host.arrived, host.stream);
@@ -82,7 +91,7 @@ template <class Cell, class T>
 void backward_loop(const BackwardLoop<T>& loop, const Plan& plan, const Host& host) {
   const Sizes& sizes = loop.sizes;
   for (int k = 0; k < Cell::kStates; ++k)
-    enter(loop.dstate_out[k], loop.dstate_in[k], sizes.B * (k == 0 ? sizes.P : sizes.H), host.stream);
+    enter(loop.dstate_out[k], loop.dstate_in[k], loop.running[k], sizes.B * (k == 0 ? sizes.P : sizes.H), host.stream);
   if (sizes.T == 0) return;
   if (plan.tier == Tier::kGrid)
     return launch_grid<T>("backward grid", &backward_grid_kernel<Cell, T>, loop, plan, Cell::kGates * sizes.H, 1,
@@ -121,6 +130,8 @@ void backward(int cell, const BackwardLoop<T>& loop, const Plan& plan, const Hos
   template void backward<T>(int, const BackwardLoop<T>&, const Plan&, const Host&);
 FUSEDRNN_INSTANTIATE(float)
 FUSEDRNN_INSTANTIATE(double)
+FUSEDRNN_INSTANTIATE(__half)
+FUSEDRNN_INSTANTIATE(__nv_bfloat16)
 #undef FUSEDRNN_INSTANTIATE
 
 }  // namespace fusedrnn::cuda

@@ -101,9 +101,9 @@ class Recurrent(Module):
             raise ValueError(
                 f"{where}: proj_size must be smaller than hidden_size = {self.hidden_size}, got {self.proj_size}"
             )
-        self.dtype = parameter_dtype(where, dtype)
         self._backend = of_device(where, device)
         self.device = self._backend.name
+        self.dtype = parameter_dtype(where, dtype, self._backend.dtypes)
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         self.seed = checks.integer(where, "seed", seed, 0, MAX_SEED)

@@ -24,6 +24,7 @@ class OneHot:
     Parameters
     ----------
     ids : integer array, (T, B), (B, T) with ``batch_first``, or (T,) unbatched, values in [0, depth)
+        On a GPU the values are not checked, for that would wait for it: others count from the end, modulo depth.
     depth : the number of classes, the layer's ``input_size``
 
     Raises
@@ -47,8 +48,13 @@ class OneHot:
 
     def __init__(self, ids: np.ndarray, depth: int) -> None:
         self.depth = checks.integer("OneHot", "depth", depth, 1)
-        if not isinstance(ids, np.ndarray) or isinstance(ids, np.ma.MaskedArray) or ids.dtype.kind not in "iu":
+        on_device = hasattr(ids, "__cuda_array_interface__")
+        host = isinstance(ids, np.ndarray) and not isinstance(ids, np.ma.MaskedArray)
+        if not (on_device or host) or ids.dtype.kind not in "iu":
             raise TypeError(f"OneHot: ids must be an integer array, got {checks.describe(ids)}")
+        if on_device:  # reading the values would wait for the GPU
+            self.ids = ids
+            return
         wrong = np.argwhere((ids < 0) | (ids >= self.depth))
         if len(wrong):
             place = tuple(int(axis) for axis in wrong[0])

@@ -64,6 +64,7 @@ class Backend(Protocol):
     """What the layers ask of a device."""
 
     name: str
+    dtypes: tuple[str, ...]  # of recurrent layers
 
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Any:
         """Return `value` as an array of this device if it is one of exactly `dtype`, else raise TypeError."""

@@ -13,6 +13,7 @@ class CpuBackend:
     """See `fusedrnn.backends.Backend`."""
 
     name = "cpu"
+    dtypes = ("float32", "float64")
     array = staticmethod(checks.array)
     loaded = staticmethod(checks.array)
     empty = staticmethod(_core.empty)

@@ -48,6 +48,7 @@ class CudaBackend:
     """See `fusedrnn.backends.Backend`."""
 
     name = "cuda"
+    dtypes = ("float32", "float64", "float16", "bfloat16")
 
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
         cupy, _ = parts()
@@ -161,6 +162,11 @@ class _Places:
             out[self.time_index // self.batch, self.time_index % self.batch] = matrix
 
 
+def _running(states: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Room for states in float32 from step to step, where those that are kept have only 16 bits."""
+    return tuple(parts()[0].empty(state.shape, np.float32) for state in states if state.itemsize == 2)
+
+
 def _product(a: Array, b: Array, out: Array) -> None:
     """out (M, N) = a (M, K) b (K, N); zeros where K is 0."""
     if a.shape[1] == 0:
@@ -199,7 +205,7 @@ class Layer:
             if x is not None:
                 _product(places.gather(matrix), self._w_ih.T, gx_matrix)
             else:
-                gx_matrix[...] = self._w_ih.T[places.gather(matrix)[:, 0]]
+                gx_matrix[...] = self._w_ih.T[places.gather(matrix)[:, 0] % self._w_ih.shape[1]]
             if lengths is not None:
                 y[...] = 0
             raw = None
@@ -215,6 +221,7 @@ class Layer:
                 state_out,
                 saved,
                 raw,
+                _running(state_out),
                 cupy.empty(module.multiprocessors(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
@@ -253,6 +260,7 @@ class Layer:
                 dstate_out,
                 dstate_in,
                 (dgx, dgh, before, doutput),
+                _running(dstate_in),
                 cupy.empty(module.multiprocessors(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
@@ -262,7 +270,7 @@ class Layer:
                 _product(dgx_matrix.T, places.gather(matrix), dw_ih)
             else:
                 sums = cupy.empty(dw_ih.shape[::-1], y.dtype)
-                sum_by_id(dgx_matrix, places.gather(matrix)[:, 0], sums)
+                sum_by_id(dgx_matrix, places.gather(matrix)[:, 0] % len(sums), sums)
                 dw_ih[...] = sums.T
             if db_ih is not None:
                 cupy.sum(dgx_matrix, axis=0, out=db_ih)

@@ -1,6 +1,7 @@
 # The module _cuda: for NVIDIA GPUs, or EMULATED, which runs the same kernels on the host (tests/emulation).
 set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp)
-set(cuda_kernels csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/loops.cu csrc/cuda/plan.cu csrc/cuda/sum_by_id.cu)
+set(cuda_kernels csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/grid_loops.cu csrc/cuda/loops.cu
+    csrc/cuda/plan.cu csrc/cuda/step_loops.cu csrc/cuda/sum_by_id.cu)
 
 if(FUSEDRNN_CUDA STREQUAL "EMULATED")
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
@@ -22,6 +23,9 @@ else()
   target_compile_options(fusedrnn_cuda_kernels PRIVATE -Xcompiler=-Wall,-Wextra --threads=0)
   if(FUSEDRNN_WERROR)
     target_compile_options(fusedrnn_cuda_kernels PRIVATE --Werror=all-warnings)
+    # Numbers that a persistent kernel cannot keep in registers would go to memory and back in every step.
+    set_source_files_properties(csrc/cuda/grid_loops.cu PROPERTIES COMPILE_OPTIONS
+      "-Xptxas=--warn-on-spills,--warning-as-error")
   endif()
   pybind11_add_module(_cuda MODULE ${cuda_bindings} $<TARGET_OBJECTS:fusedrnn_cuda_kernels>)
   target_include_directories(_cuda PRIVATE src)

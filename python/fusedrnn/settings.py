@@ -40,7 +40,8 @@ def _dtype_of(where: str, name: str) -> np.dtype:
         from ml_dtypes import bfloat16
     except ModuleNotFoundError:
         raise RuntimeError(f"{where}: dtype 'bfloat16' needs the module ml_dtypes; pip install ml_dtypes") from None
-    return np.dtype(bfloat16)
+    found: np.dtype = np.dtype(bfloat16)
+    return found
 
 
 def cpu_device(where: str, device: Any) -> str:

@@ -12,8 +12,8 @@ from fusedrnn import _core, checks
 class CpuBackend:
     """See `fusedrnn.backends.Backend`."""
 
-    name = "cpu"
-    dtypes = ("float32", "float64")
+    name: str = "cpu"
+    dtypes: tuple[str, ...] = ("float32", "float64")
     array = staticmethod(checks.array)
     loaded = staticmethod(checks.array)
     empty = staticmethod(_core.empty)

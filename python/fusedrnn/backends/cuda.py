@@ -47,8 +47,8 @@ def backend(where: str) -> CudaBackend:
 class CudaBackend:
     """See `fusedrnn.backends.Backend`."""
 
-    name = "cuda"
-    dtypes = ("float32", "float64", "float16", "bfloat16")
+    name: str = "cuda"
+    dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")
 
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
         cupy, _ = parts()

@@ -20,7 +20,7 @@ struct Seat {
 };
 
 template <class Cell, class T>
-__global__ void __launch_bounds__(kGridThreads)
+__global__ void __launch_bounds__(kGridThreads, 1)
     forward_grid_kernel(const ForwardLoop<T> p, const Plan plan, unsigned long long* arrived) {
   const Seat seat(plan, blockIdx.x, p.sizes.B);
   const Factor<T> w_hh{p.w_hh, 1, p.sizes.P, p.sizes.H * p.sizes.P};
@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(kGridThreads)
 }
 
 template <class Cell, class T>
-__global__ void __launch_bounds__(kGridThreads)
+__global__ void __launch_bounds__(kGridThreads, 1)
     backward_grid_kernel(const BackwardLoop<T> p, const Plan plan, unsigned long long* arrived) {
   const Seat seat(plan, blockIdx.x, p.sizes.B);
   const int64_t gates = Cell::kGates * p.sizes.H;

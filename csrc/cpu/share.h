@@ -112,6 +112,15 @@ struct Clock {
   }
 };
 
+// h before step s of position m, (P) values; zeros where there was none or a reset cuts it off.
+template <class T>
+FUSEDRNN_INLINE const T* output_before(const BackwardProblem<T>& p, const Clock& clock, const T* zeros, int64_t s,
+                                       int64_t m) {
+  if (clock.cut(s, m)) return zeros;
+  if (s > 0) return p.y.at(clock.time_before(clock.time(s, m)), clock.row[m]);
+  return p.state_in[0] ? p.state_in[0] + clock.row[m] * p.sizes.P : zeros;
+}
+
 // Sets the columns of every row beyond its length to zero; rows are dealt out among the threads.
 template <class T>
 FUSEDRNN_INLINE void clear_padding(const Sequence<T>& y, int64_t columns, const Sizes& sizes, const Clock& clock,

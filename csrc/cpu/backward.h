@@ -7,9 +7,13 @@
 // Gate gradients are kept for one chunk of steps; then the products over all of its rows follow (cpu/gradients.h).
 // Chunks follow from the problem alone, so bits do not depend on the number of threads. With a projection y = W_hr h',
 // dy_t + dh first goes through W_hr^T.
+//
+// What forward did not keep is made again, segment by segment (cpu/recompute.h).
 #pragma once
 
 #include "cpu/gradients.h"
+#include "cpu/kept.h"
+#include "cpu/recompute.h"
 #include "cpu/share.h"
 #include "cpu/tile.h"
 #include "cpu/vector_math.h"
@@ -20,6 +24,7 @@ template <class Cell, class T>
 class BackwardPass {
   using V = Vec<T>;
   static constexpr int W = V::kWidth, G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
+  using Kept = KeptSteps<Cell, const T>;
 
   // Where one row of one step reads and writes.
   struct StepRow {
@@ -47,7 +52,8 @@ class BackwardPass {
         run_(run_of(gates_)),
         carver_(task.workspace),
         zeros_(carver_.template take<T>(larger(larger(hidden_, outputs_), sizes_.I))),
-        chunk_(task, clock_, zeros_, carver_) {
+        chunk_(task, clock_, zeros_, carver_),
+        recomputation_(task, clock_, zeros_, carver_) {
     dh_ = carver_.template take<T>(sizes_.B * outputs_);
     for (int k = 1; k < S; ++k) dstate_[k] = carver_.template take<T>(sizes_.B * hidden_);
     step_rows_ = carver_.template take<StepRow>(task.plan.threads * sizes_.B);
@@ -60,18 +66,13 @@ class BackwardPass {
     const Share share = share_of<T>(sizes_, task_.plan, team, thread);
     start(share, team, thread);
     team.barrier();
-    const int64_t steps = clock_.steps();
-    for (int64_t s1 = steps; s1 > 0;) {
-      const int64_t s0 = larger(0, s1 - task_.plan.chunk_steps);
-      int64_t count = 0;  // rows of the chunk, step by step in rising order
-      for (int64_t s = s0; s < s1; ++s) count += clock_.live(s);
-      int64_t first_row = count;
-      for (int64_t s = s1 - 1; s >= s0; --s) {
-        first_row -= clock_.live(s);
-        step(s, first_row, share, team, thread);
+    if (p_.checkpoints.steps == 0) {
+      go_back(everything(), 0, clock_.steps(), share, team, thread);
+    } else {
+      for (int64_t end = clock_.steps(), begin; end > 0; end = begin) {
+        begin = larger(0, end - p_.checkpoints.steps);
+        go_back(recomputation_.run(begin, end, share, thread), begin, end, share, team, thread);
       }
-      chunk_.add(s0, s1, count, s1 == steps, team, thread);
-      s1 = s0;
     }
     leave_state(dh_, p_.dstate_in[0], sizes_.P, share, share.outputs, clock_, 0);
     for (int k = 1; k < S; ++k) leave_state(dstate_[k], p_.dstate_in[k], sizes_.H, share, share.units, clock_, 0);
@@ -88,12 +89,34 @@ class BackwardPass {
     chunk_.start(team, thread);
   }
 
-  void step(int64_t s, int64_t first_row, const Share& share, Team& team, int thread) const {
+  // All steps, as forward kept them.
+  Kept everything() const {
+    Kept kept{p_.saved, 0, {}, sizes_.B, sizes_.H};
+    for (int k = 1; k < S; ++k) kept.entering[k] = p_.state_in[k];
+    return kept;
+  }
+
+  // Steps [begin, end), chunk by chunk. Chunks are counted back from the last step of all: segments are whole ones.
+  void go_back(const Kept& kept, int64_t begin, int64_t end, const Share& share, Team& team, int thread) const {
+    for (int64_t s1 = end, s0; s1 > begin; s1 = s0) {
+      s0 = larger(begin, s1 - task_.plan.chunk_steps);
+      int64_t count = 0;  // rows of the chunk, step by step in rising order
+      for (int64_t s = s0; s < s1; ++s) count += clock_.live(s);
+      int64_t first_row = count;
+      for (int64_t s = s1 - 1; s >= s0; --s) {
+        first_row -= clock_.live(s);
+        step(kept, s, first_row, share, team, thread);
+      }
+      chunk_.add(kept, s0, s1, count, s1 == clock_.steps(), team, thread);
+    }
+  }
+
+  void step(const Kept& kept, int64_t s, int64_t first_row, const Share& share, Team& team, int thread) const {
     const bool meet = task_.plan.split == Split::kUnits;
     const int64_t live = share.count(clock_.live(s));
     StepRow* rows = step_rows_ + thread * sizes_.B;
     const T** pointers = pointers_ + thread * sizes_.B;
-    for (int64_t i = 0; i < live; ++i) rows[i] = step_row(s, share.position(i), first_row + share.position(i));
+    for (int64_t i = 0; i < live; ++i) rows[i] = step_row(kept, s, share.position(i), first_row + share.position(i));
 
     if (task_.panels.hr) {
       for (int64_t i = 0; i < live; ++i) add_output_gradients(rows[i], share.outputs);
@@ -117,26 +140,23 @@ class BackwardPass {
                   }));
   }
 
-  StepRow step_row(int64_t s, int64_t m, int64_t chunk_row) const {
-    const int64_t t = clock_.time(s, m), b = clock_.row[m], place = t * sizes_.B + b;
-    const int64_t place_before = clock_.time_before(t) * sizes_.B + b;
+  StepRow step_row(const Kept& kept, int64_t s, int64_t m, int64_t chunk_row) const {
+    const int64_t t = clock_.time(s, m), b = clock_.row[m];
     StepRow row;
     row.cut = clock_.cut(s, m);
     row.dy = p_.dy ? p_.dy.at(t, b) : nullptr;
     row.dh = dh_ + m * outputs_;
-    row.gates = p_.saved.gates + place * K * sizes_.H;
+    row.gates = kept.gates(s, b);
     row.dgx = chunk_.dgx(chunk_row);
     row.dgh = chunk_.dgh(chunk_row);
     row.doutput = chunk_.doutput(chunk_row);
     row.before[0] = output_before(p_, clock_, zeros_, s, m);
     row.after[0] = p_.y.at(t, b);
     for (int k = 1; k < S; ++k) {
-      const T* states = p_.saved.states + (k - 1) * sizes_.H;
       row.dstate[k] = dstate_[k] + m * hidden_;
-      row.after[k] = states + place * (S - 1) * sizes_.H;
-      row.before[k] = row.cut ? zeros_
-                      : s > 0 ? states + place_before * (S - 1) * sizes_.H
-                              : (p_.state_in[k] ? p_.state_in[k] + b * sizes_.H : zeros_);
+      row.after[k] = kept.states(s, b) + (k - 1) * sizes_.H;
+      const T* before = row.cut ? nullptr : kept.before(k, s, b);
+      row.before[k] = before ? before : zeros_;
     }
     return row;
   }
@@ -185,6 +205,7 @@ class BackwardPass {
   Carver carver_;
   T* zeros_;  // a state that was None or reset
   const ChunkGradients<Cell, T> chunk_;
+  const Recomputation<Cell, T> recomputation_;
   T* dh_;               // (B, outputs_), in order of rows
   T* dstate_[S];        // (B, hidden_), states 1..
   StepRow* step_rows_;  // (threads, B)

@@ -11,7 +11,7 @@ namespace fusedrnn::FUSEDRNN_ISA {
 template <class Cell, class T>
 struct CellRow {
   const T* gx;                     // [group][gate][lane]
-  const T* h;                      // h before the step, zeros after a reset
+  const T* h;                      // (H): h before the step, zeros after a reset; read where the cell reads it
   const T* before[Cell::kStates];  // states 1.. before the step; [0] is not used
   T* after[Cell::kStates];         // states 1.. after it; [0] is not used
   T* gates;                        // (K, H), nullptr in inference
@@ -35,7 +35,7 @@ FUSEDRNN_INLINE void run_cell(const Row* rows, const Results<T>& results, int r,
       part(gx[q], n) = V::load(row.gx + at);
       part(gh[q], n) = V::load(sums + q * W) + V::load(b_hh + at);
     }
-    part(before[0], n) = Cell::kReadsOutput ? V::load(row.h + j) : V(0);
+    part(before[0], n) = Cell::kReadsOutput ? load_columns(row.h + j, columns) : V(0);
     for (int k = 1; k < S; ++k) part(before[k], n) = V::load(row.before[k] + j);
   }
 

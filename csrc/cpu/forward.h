@@ -11,6 +11,7 @@
 
 #include "cpu/cell_rows.h"
 #include "cpu/input.h"
+#include "cpu/kept.h"
 #include "cpu/share.h"
 #include "cpu/tile.h"
 
@@ -19,7 +20,7 @@ namespace fusedrnn::FUSEDRNN_ISA {
 template <class Cell, class T>
 class ForwardPass {
   using V = Vec<T>;
-  static constexpr int W = V::kWidth, G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
+  static constexpr int W = V::kWidth, G = Cell::kGates, S = Cell::kStates;
 
   struct StepRow : CellRow<Cell, T> {
     T* h_next;    // (P padded)
@@ -37,6 +38,7 @@ class ForwardPass {
         hidden_(padded<T>(sizes_.H)),
         outputs_(padded<T>(sizes_.P)),
         run_(run_of(sizes_.H * G)),
+        kept_{p_.saved, 0, {}, sizes_.B, sizes_.H},
         carver_(task.workspace),
         input_(p_, task.panels, clock_, task.plan, carver_) {
     h_[0] = carver_.template take<T>(sizes_.B * outputs_);
@@ -60,7 +62,10 @@ class ForwardPass {
     for (int64_t s0 = 0; s0 < steps; s0 += task_.plan.chunk_steps) {
       const int64_t s1 = smaller(s0 + task_.plan.chunk_steps, steps);
       input_.make(s0, s1, share, thread, by_turns(task_.turn));
-      for (int64_t s = s0; s < s1; ++s) step(s, s - s0, share, team, thread);
+      for (int64_t s = s0; s < s1; ++s) {
+        if (enters_segment(s)) keep_states(s, share);
+        step(s, s - s0, share, team, thread);
+      }
     }
   }
 
@@ -72,6 +77,16 @@ class ForwardPass {
     const int64_t begin = clock_.live(0);
     leave_state(h_[0], p_.state_out[0], sizes_.P, share, share.outputs, clock_, begin);
     for (int k = 1; k < S; ++k) leave_state(state_[k], p_.state_out[k], sizes_.H, share, share.units, clock_, begin);
+  }
+
+  bool enters_segment(int64_t s) const {
+    return p_.checkpoints.steps > 0 && s > 0 && (clock_.steps() - s) % p_.checkpoints.steps == 0;
+  }
+
+  void keep_states(int64_t s, const Share& share) const {
+    for (int k = 1; k < S; ++k)
+      leave_state(state_[k], p_.checkpoints.entering(k, s, clock_.steps(), sizes_, S), sizes_.H, share, share.units,
+                  clock_, 0);
   }
 
   void step(int64_t s, int64_t chunk_step, const Share& share, Team& team, int thread) const {
@@ -98,7 +113,7 @@ class ForwardPass {
   }
 
   StepRow step_row(int64_t s, int64_t chunk_step, int64_t m) const {
-    const int64_t t = clock_.time(s, m), b = clock_.row[m], place = t * sizes_.B + b;
+    const int64_t t = clock_.time(s, m), b = clock_.row[m];
     const bool cut = clock_.cut(s, m), last = s + 1 == clock_.length[m];
     StepRow row;
     row.gx = input_.at(chunk_step, m);
@@ -106,9 +121,9 @@ class ForwardPass {
     row.h_next = h_[(s + 1) % 2] + m * outputs_;
     row.raw = raw_ ? raw_ + m * hidden_ : nullptr;
     row.y = p_.y.at(t, b);
-    row.gates = p_.keep ? p_.saved.gates + place * K * sizes_.H : nullptr;
-    row.states = p_.keep ? p_.saved.states + place * (S - 1) * sizes_.H : nullptr;
-    row.kept_raw = p_.keep && raw_ ? p_.saved.raw + place * sizes_.H : nullptr;
+    row.gates = p_.keep ? kept_.gates(s, b) : nullptr;
+    row.states = p_.keep ? kept_.states(s, b) : nullptr;
+    row.kept_raw = p_.keep && raw_ ? kept_.raw(s, b) : nullptr;
     row.final[0] = last ? p_.state_out[0] + b * sizes_.P : nullptr;
     for (int k = 1; k < S; ++k) {
       row.after[k] = state_[k] + m * hidden_;
@@ -139,6 +154,7 @@ class ForwardPass {
   const Clock clock_;
   const int64_t hidden_, outputs_;  // padded columns of states 1.. and of h
   const int64_t run_;               // of the sums, see cpu/tile.h
+  const KeptSteps<Cell, T> kept_;   // where all steps are kept, unless that is segment by segment
   Carver carver_;
   const InputProducts<Cell, T> input_;
   T* h_[2];             // (B, outputs_) by turns, in order of rows

@@ -9,6 +9,7 @@
 // own few rows each, it owns columns. So no sum crosses threads.
 #pragma once
 
+#include "cpu/kept.h"
 #include "cpu/share.h"
 #include "cpu/tile.h"
 #include "cpu/transpose.h"
@@ -24,6 +25,8 @@ class ChunkGradients {
   static constexpr int64_t kBlockValues = (512 << 10) / sizeof(T);  // half of a second-level cache
 
  public:
+  using Kept = KeptSteps<Cell, const T>;
+
   // zeros: a state that was None or reset
   ChunkGradients(const cpu::BackwardTask<T>& task, const Clock& clock, const T* zeros, Carver& carver)
       : task_(task),
@@ -70,11 +73,11 @@ class ChunkGradients {
 
   // The products over the rows of steps [s0, s1), `count` rows in all; all threads meet before and after. The first
   // chunk assigns, the others add.
-  void add(int64_t s0, int64_t s1, int64_t count, bool first, Team& team, int thread) const {
+  void add(const Kept& kept, int64_t s0, int64_t s1, int64_t count, bool first, Team& team, int thread) const {
     team.barrier();
     transpose_gradients(count, team, thread);
     if (!own_gates_) team.barrier();
-    multiply(s0, s1, count, first, team, thread);
+    multiply(kept, s0, s1, count, first, team, thread);
     team.barrier();
   }
 
@@ -114,7 +117,7 @@ class ChunkGradients {
     return {part.begin * W, smaller(rows, part.end * W)};
   }
 
-  void multiply(int64_t s0, int64_t s1, int64_t count, bool first, Team& team, int thread) const {
+  void multiply(const Kept& kept, int64_t s0, int64_t s1, int64_t count, bool first, Team& team, int thread) const {
     const int threads = team.size();
     const T** source = sources_ + thread * chunk_rows_;
     const auto gather = [&](auto&& row_at) {
@@ -133,9 +136,7 @@ class ChunkGradients {
     gather([&](int64_t s, int64_t m) { return output_before(p_, clock_, zeros_, s, m); });
     add(dgh_columns_, gates_, p_.dw_hh, sizes_.P, other);
     if (task_.panels.hr) {
-      gather([&](int64_t s, int64_t m) {
-        return p_.saved.raw + (clock_.time(s, m) * sizes_.B + clock_.row[m]) * sizes_.H;
-      });
+      gather([&](int64_t s, int64_t m) { return kept.raw(s, clock_.row[m]); });
       add(doutput_columns_, sizes_.P, p_.dw_hr, sizes_.H, thread);
     }
     if (p_.ids) {

@@ -16,9 +16,11 @@ using cpu::Team;
 FUSEDRNN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 FUSEDRNN_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+FUSEDRNN_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 template <class T>
 FUSEDRNN_INLINE int64_t groups_of(int64_t columns) {
-  return (columns + Vec<T>::kWidth - 1) / Vec<T>::kWidth;
+  return divide_up(columns, Vec<T>::kWidth);
 }
 
 // Columns of a row, rounded up to whole vectors.

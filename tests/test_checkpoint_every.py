@@ -132,21 +132,6 @@ def test_a_cell_that_keeps_nothing_but_its_output_has_nothing_to_compute_again()
     assert _core.pack("rnn_tanh", *rnn.state_dict().values(), None).segment_steps(100, 2, 10) == 0
 
 
-@pytest.mark.parametrize(
-    ("every", "error", "message"),
-    [
-        (0, ValueError, r"LSTM\.forward: checkpoint_every must be >= 1, got 0"),
-        (-3, ValueError, r"LSTM\.forward: checkpoint_every must be >= 1, got -3"),
-        (2.0, TypeError, r"LSTM\.forward: checkpoint_every must be an integer, got 2\.0"),
-        (True, TypeError, r"LSTM\.forward: checkpoint_every must be an integer, got True"),
-        ("7", TypeError, r"LSTM\.forward: checkpoint_every must be an integer, got '7'"),
-    ],
-)
-def test_other_than_positive_integers_are_errors(every, error, message):
-    with pytest.raises(error, match=message):
-        fr.LSTM(2, 3, seed=0).forward(np.zeros((4, 1, 2), "float32"), checkpoint_every=every)
-
-
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
 STEPS, SIZE, K = 100_000, 16, 1000

@@ -273,7 +273,7 @@ class Recurrent(Module):
         --------
         >>> lstm = fr.LSTM(2, 3, seed=0)
         >>> x = np.random.default_rng(0).normal(size=(4000, 1, 2)).astype("float32")
-        >>> y, state, saved = lstm.forward(x, checkpoint_every=300)  # a tenth of the memory beside x and y
+        >>> y, state, saved = lstm.forward(x, checkpoint_every=300)  # c of 7 steps, not of 4000, and no gates
         >>> dx, dstate0, grads = lstm.backward(saved, y)
         >>> y, state, saved = lstm.forward(x)
         >>> np.array_equal(dx, lstm.backward(saved, y)[0])
@@ -425,7 +425,8 @@ class Recurrent(Module):
         if checkpoint_every is None:
             return 0
         every = min(checkpoint_every, max(1, batch.steps))
-        return self._packed(layer, 0).segment_steps(batch.steps, batch.rows, every)
+        segment: int = self._packed(layer, 0).segment_steps(batch.steps, batch.rows, every)
+        return segment
 
     def _backward_one(
         self,

@@ -32,6 +32,9 @@ class PackedLayer {
 
   Plan plan(const Sizes& sizes, bool backward) const;
 
+  // Checkpoints::steps for checkpoints at least `every` >= 1 steps apart; 0 for a cell of which nothing but y is kept.
+  int64_t segment_steps(const Sizes& sizes, int64_t every) const;
+
  private:
   const BackwardPanels<T>& backward_panels() const;  // packed when first wanted
 

@@ -45,7 +45,9 @@ template <class T>
 struct BackwardTask {
   const BackwardProblem<T>* problem;
   BackwardPanels<T> panels;
+  ForwardPanels<T> forward_panels;  // to make again what forward did not keep
   Plan plan;
+  int64_t forward_chunk_steps;  // of the forward pass: steps whose products are made together
   const int64_t* row;
   const int64_t* length;
   char* workspace;

@@ -22,7 +22,7 @@ struct ForwardLoop {
   Sequence<T> y;                  // (T, B, P); beyond a row's length it is not touched
   T* state_out[kMaxStates];       // (B, P or H)
   Wide<T>* running[kMaxStates];   // (B, H): states 1.. from step to step; state_out itself where T is wide
-  Saved<T> saved;                 // null: inference
+  Saved<T> saved;                 // (T, B, ..) by time and row; null: inference
   T* raw;                         // (B, H): the output before the projection, of one step; nullptr without one
 };
 

@@ -22,6 +22,7 @@ class _Layer:
         y: ndarray,
         state_out: tuple[ndarray | None, ...],
         saved: tuple[ndarray | None, ...] | None,
+        segment: int,
     ) -> None: ...
     def backward(
         self,
@@ -33,12 +34,14 @@ class _Layer:
         reverse: bool,
         y: ndarray,
         saved: tuple[ndarray | None, ...],
+        segment: int,
         dy: ndarray | None,
         dstate_out: tuple[ndarray | None, ...],
         dx: ndarray | None,
         dstate_in: tuple[ndarray | None, ...],
         gradients: tuple[ndarray | None, ...],
     ) -> None: ...
+    def segment_steps(self, steps: int, rows: int, every: int) -> int: ...
     def plan(self, steps: int, rows: int, backward: bool) -> str: ...
 
 class Layer32(_Layer): ...

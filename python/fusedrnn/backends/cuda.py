@@ -197,6 +197,7 @@ class Layer:
         y: Array,
         state_out: tuple[Array, ...],
         saved: tuple[Any, ...] | None,
+        segment: int,
     ) -> None:
         cupy, module = parts()
         with y.device:
@@ -236,6 +237,7 @@ class Layer:
         reverse: bool,
         y: Array,
         saved: tuple[Any, ...],
+        segment: int,
         dy: Any,
         dstate_out: tuple[Any, ...],
         dx: Any,
@@ -281,6 +283,9 @@ class Layer:
                 dx_matrix = cupy.empty((len(dgx_matrix), self._w_ih.shape[1]), y.dtype)
                 _product(dgx_matrix, self._w_ih, dx_matrix)
                 places.scatter(dx_matrix, dx)
+
+    def segment_steps(self, steps: int, rows: int, every: int) -> int:
+        raise NotImplementedError(f"cuda: checkpoint_every must be None on a GPU for now, got {every}")
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
         dtype = self._loop_weights[0].dtype.name

@@ -59,7 +59,7 @@ class PeakMeter:
     failure: str = ""
     _bursts: list[float] = field(default_factory=list)
 
-    def __call__(self) -> None:
+    def take(self) -> None:
         """One burst, after a pause."""
         if self.failure:
             return

@@ -70,13 +70,13 @@ class Worker:
                 return {"losses": self._train(steps)[0]}
             case {"request": "burst", "calls": calls, "warm_up": warm_up}:
                 return {"nanoseconds": self._burst(calls, warm_up)}
-            case {"request": "memory"}:
+            case {"request": "memory"} if self._prepared or self._train:
                 return asdict(self._gauge.read())
             case {"request": "peak", "dtype": dtype, "milliseconds": milliseconds} if self._name == peers.OURS:
                 return {"gflops": cast(peers.OurModule, self._library).peak(dtype, milliseconds)}
         raise ValueError(
-            "worker: request must be hello, prepare, answer, train, losses after train, burst, memory, or peak of"
-            f" {peers.OURS}, each with its fields, got {request}"
+            "worker: request must be hello, prepare, answer, train, losses after train, burst, memory of what was"
+            f" made ready, or peak of {peers.OURS}, each with its fields, got {request}"
         )
 
     def _forget(self) -> None:

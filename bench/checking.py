@@ -33,9 +33,9 @@ def within_lengths(problem: Problem, answer: Mapping[str, np.ndarray]) -> dict[s
     >>> from fusedrnn.bench.cases import Case, Workload, make_problem
     >>> problem = make_problem(Workload(Case("three", 3, 2, 1, 1, ragged=True), "rnn", "inference"))
     >>> problem.lengths
-    array([1, 3])
+    array([2, 3])
     >>> within_lengths(problem, {"y": np.ones((3, 2, 1))})["y"][:, 0, 0]
-    array([1., 0., 0.])
+    array([1., 1., 0.])
     """
     valid = problem.valid
     if valid is None or "y" not in answer or answer["y"].shape[:2] != valid.shape:

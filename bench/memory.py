@@ -63,9 +63,9 @@ class Gauge:
     Examples
     --------
     >>> gauge = Gauge()
-    >>> block = np.ones(4 * MIB)
+    >>> block = np.ones(64 * MIB, dtype=np.uint8)
     >>> memory = gauge.read()
-    >>> memory.growth >= 31 * MIB or memory.method == "ru_maxrss"
+    >>> memory.growth >= 63 * MIB or memory.method == "ru_maxrss"
     True
     >>> memory.peak > memory.growth
     True

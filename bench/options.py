@@ -43,6 +43,15 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _add_files(command: argparse.ArgumentParser) -> None:
+    """What is written and read; nothing is unless it is named."""
+    command.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE")
+    command.add_argument(
+        "--history", type=Path, metavar="FILE", help="also append everything to FILE, one line of JSON a run"
+    )
+    command.add_argument("--show", type=Path, metavar="FILE", help="only print the runs that --history kept in FILE")
+
+
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
     command = _Parser(
@@ -82,11 +91,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--scaling", action="store_true", help="also time fusedrnn on one thread, and print what the others add"
     )
-    command.add_argument("--json", type=Path, metavar="FILE", help="also write everything to FILE")
-    command.add_argument(
-        "--history", type=Path, metavar="FILE", help="also append everything to FILE, one line of JSON a run"
-    )
-    command.add_argument("--show", type=Path, metavar="FILE", help="only print the runs that --history kept in FILE")
+    _add_files(command)
     return command
 
 

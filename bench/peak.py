@@ -2,7 +2,8 @@
 
 The peak is the rate at which the threads of our process do multiply-adds that wait for nothing: independent ones, in
 registers, in the instruction set of the kernels. It is taken once a round, in turn with the bursts of the libraries, so
-that a machine that slows down slows both. What counts as work of a layer is said at `cases.Workload.flops`.
+that a machine that slows down slows both, and in pieces as short as many calls are: where others want the same cores,
+longer ones would be interrupted more. What counts as work of a layer is said at `cases.Workload.flops`.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from typing import Any
 from fusedrnn.bench.process import WorkerError
 from fusedrnn.bench.timing import PAUSE_S, Burstable
 
-BURST_MS, WARM_UP_MS = 40.0, 5.0
+PIECES, WARM_UP_PIECES, PIECE_MS = 40, 5, 1.0
 
 
 @dataclass(frozen=True)
 class Peak:
-    """The peak of all threads in GFLOP/s: the median of its bursts, and the bursts in order.
+    """The peak of all threads in GFLOP/s: the median of its bursts, and the median of each burst in order.
 
     Examples
     --------
@@ -65,12 +66,12 @@ class PeakMeter:
             return
         self.sleep(PAUSE_S)
         try:
-            self.worker.request("peak", dtype=self.dtype, milliseconds=WARM_UP_MS)
-            reply = self.worker.request("peak", dtype=self.dtype, milliseconds=BURST_MS)
+            pieces = WARM_UP_PIECES + PIECES
+            reply = self.worker.request("peak", dtype=self.dtype, milliseconds=PIECE_MS, pieces=pieces)
         except WorkerError as failure:
             self.failure = str(failure)
             return
-        self._bursts.append(float(reply["gflops"]))
+        self._bursts.append(statistics.median(reply["gflops"][WARM_UP_PIECES:]))
 
     @property
     def peak(self) -> Peak | None:

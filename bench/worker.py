@@ -15,7 +15,7 @@ train       assignment                                 nothing; a system has its
 losses      steps                                      losses: of so many steps from there on
 burst       calls, warm_up                             nanoseconds: of each call or step after the warm-up
 memory                                                 peak, growth, method: see `memory`, since what was made ready
-peak        dtype, milliseconds                        gflops: the processor's, of our own worker alone
+peak        dtype, milliseconds, pieces                gflops: the processor's, of each piece; our own worker's alone
 ==========  =========================================  ===========================================================
 
 A request that fails is answered with ``{"error": "..."}``; the traceback goes to standard error.
@@ -72,8 +72,11 @@ class Worker:
                 return {"nanoseconds": self._burst(calls, warm_up)}
             case {"request": "memory"} if self._prepared or self._train:
                 return asdict(self._gauge.read())
-            case {"request": "peak", "dtype": dtype, "milliseconds": milliseconds} if self._name == peers.OURS:
-                return {"gflops": cast(peers.OurModule, self._library).peak(dtype, milliseconds)}
+            case {"request": "peak", "dtype": dtype, "milliseconds": each, "pieces": pieces} if (
+                self._name == peers.OURS
+            ):
+                peak = cast(peers.OurModule, self._library).peak
+                return {"gflops": [peak(dtype, each) for _ in range(pieces)]}
         raise ValueError(
             "worker: request must be hello, prepare, answer, train, losses after train, burst, memory of what was"
             f" made ready, or peak of {peers.OURS}, each with its fields, got {request}"

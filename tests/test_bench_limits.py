@@ -89,7 +89,7 @@ def test_peak_refuses_other_types(dtype: str) -> None:
 
 
 class FakeWorker:
-    """Has given answers for `peak`, one a pair of requests, and bursts of equal length."""
+    """Has given answers for `peak`, slow at first, and bursts of equal length."""
 
     def __init__(self, gflops: list[float], log: list[str]) -> None:
         self.gflops, self.log = gflops, log
@@ -100,18 +100,19 @@ class FakeWorker:
             return {"nanoseconds": [10**8] * fields["calls"]}
         if not self.gflops:
             raise WorkerError("gone")
-        return {"gflops": self.gflops.pop(0)}
+        assert fields["pieces"] == peak.WARM_UP_PIECES + peak.PIECES
+        return {"gflops": [0.0] * peak.WARM_UP_PIECES + [self.gflops.pop(0)] * peak.PIECES}
 
 
 def test_peak_takes_its_turn_after_each_round() -> None:
     log: list[str] = []
-    fake = FakeWorker([1.0, 300.0, 1.0, 100.0, 1.0, 200.0], log)
+    fake = FakeWorker([300.0, 100.0, 200.0], log)
     meter = PeakMeter(fake, "float32", sleep=lambda seconds: log.append("pause"))
     assert meter.peak is None
     measure({"a": fake}, rounds=3, sleep=lambda seconds: log.append("pause"), after_round=meter.take)
     assert log[:2] == ["pause", "burst"]  # which tells how long a call is
-    assert log[2:] == ["pause", "burst", "pause", "peak", "peak"] * 3
-    assert meter.peak == Peak((300.0, 100.0, 200.0))  # the first of each pair only warms up
+    assert log[2:] == ["pause", "burst", "pause", "peak"] * 3
+    assert meter.peak == Peak((300.0, 100.0, 200.0))
     assert (meter.peak.gflops, meter.failure) == (200.0, "")
     for _ in range(2):
         meter.take()
@@ -155,7 +156,7 @@ def test_worker_tells_what_it_took() -> None:
         with pytest.raises(WorkerError, match="memory of what was made ready"):
             process.request("memory")
         with pytest.raises(WorkerError, match="peak of fusedrnn"):
-            process.request("peak", dtype="float32", milliseconds=1.0)
+            process.request("peak", dtype="float32", milliseconds=1.0, pieces=1)
         case = Case("big", 8, 500, 2, 1000)  # y and the states are 16 MB each
         process.request("prepare", workload=Workload(case, "rnn", "inference").as_dict())
         found = comparing.read_memory(process)
@@ -342,7 +343,7 @@ def only_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_whole_run_with_lengths_threads_and_history(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(peak, "BURST_MS", 2.0)
+    monkeypatch.setattr(peak, "PIECES", 2)
     monkeypatch.setitem(CASES, "ragged", RAGGED)
     path = tmp_path / "runs.jsonl"
     argv = ["--cells", "gru", "--mode", "training", "--repeat", "1", "--threads", "2", "--history", str(path)]

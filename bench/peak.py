@@ -2,9 +2,9 @@
 
 The peak is the rate at which the threads of our process do multiply-adds that wait for nothing: independent ones, in
 registers, in the instruction set of the kernels. It is taken once a round, in turn with the bursts of the libraries, so
-that a machine that slows down slows both, and in pieces as short as many calls are: where others want the same cores,
-longer ones would be interrupted more, and shares of
-short calls come out above 1. What counts as work of a layer is said at `cases.Workload.flops`.
+that a processor that slows down slows both, and in pieces as short as many calls are: where others want the same cores,
+longer ones would be interrupted more, and shares of short calls would come out above 1. What counts as work of a layer
+is said at `cases.Workload.flops`.
 """
 
 from __future__ import annotations

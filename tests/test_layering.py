@@ -125,7 +125,7 @@ LEVELS = [
 ]
 LEVEL = {part: level for level, line in enumerate(LEVELS) for part in line.split()}
 
-# `cli` and `bench` ask it only which instruction set runs.
+# `cli` and `bench` ask it only which instruction set runs, and what the processor can do at most.
 KNOW_THE_KERNELS = {
     "backends.cpu",
     "backends.cuda",
@@ -139,6 +139,7 @@ KNOW_THE_KERNELS = {
     "threads",
     "cli",
     "bench.machine",
+    "bench.peers.fusedrnn",
 }
 HARD_DEPENDENCIES = {"numpy", "safetensors", "tqdm"}
 LAZY_DEPENDENCIES = {"matplotlib", "ml_dtypes", "mpi4py", "pooch"}

@@ -87,4 +87,9 @@ void scale(const Vector<T>* vectors, int64_t count, T factor);
 template <class T>
 void sums_of_squares(const Vector<const T>* vectors, int64_t count, double* sums);
 
+// Operations a second, two a multiply-add, that all threads do together when each does nothing but independent
+// multiply-adds in registers for so long.
+template <class T>
+double peak(double seconds);
+
 }  // namespace fusedrnn::cpu

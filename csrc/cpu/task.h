@@ -102,6 +102,14 @@ struct ScatterTask {
   T* out;              // (table_rows, columns)
 };
 
+// Multiply-adds for their own sake, see cpu/peak.h.
+template <class T>
+struct PeakTask {
+  int64_t rounds;  // of one multiply-add a chain: chain * factor + term
+  T factor, term;
+  T* result;  // one number, so that the compiler may leave nothing out
+};
+
 // The tasks below are for lists of vectors. starts (count + 1) says where each begins if they are laid end to end.
 
 // One parameter of a step of an optimiser, see cpu/update.h.

@@ -1,8 +1,10 @@
 """The bench: fusedrnn beside PyTorch, JAX, ONNX Runtime and NumPy, on the same problems, in one run.
 
-``main`` is the command ``fusedrnn bench``. The parts: `cases` says what is timed, `peers` how each library does it,
-`worker` and `process` are the two ends of the pipe between them and the parent, `checking` compares answers,
-`timing` takes turns, `results` and `report` make the tables.
+``main`` is the command ``fusedrnn bench``. The parts: `options` are those of the command, `cases` says what is timed,
+`peers` how each library does it, `worker` and `process` are the two ends of the pipe between them and the parent.
+`comparing` takes one case through all libraries: `checking` compares answers, `timing` takes turns, `peak` is what the
+processor can do meanwhile, `memory` what a process takes. `results`, `report`, `lengths`, `scaling` and `details` make
+the tables, `history` keeps them.
 
 With ``--systems`` it trains: `training` says what, `twins` holds the same systems in PyTorch, `training_bench` compares
 losses and makes the table. `systems` is a command of its own, ``python bench/systems.py``: the figures of all systems.

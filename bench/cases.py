@@ -20,13 +20,17 @@ GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 @dataclass(frozen=True)
 class Case:
-    """The sizes of one layer in one direction: T steps, B rows, I inputs, H hidden units."""
+    """The sizes of one layer in one direction: T steps, B rows, I inputs, H hidden units.
+
+    With `ragged` every row has a length of its own, drawn evenly from [T/10, T].
+    """
 
     name: str
     steps: int
     rows: int
     inputs: int
     hidden: int
+    ragged: bool = False
 
     @property
     def sizes(self) -> str:
@@ -48,6 +52,8 @@ CASES = {
         Case("one-row-1024", 100, 1, 1024, 1024),
         Case("wide-512", 50, 64, 512, 512),
         Case("wide-1024", 50, 16, 1024, 1024),
+        Case("lengths-128", 28, 128, 128, 128, ragged=True),
+        Case("lengths-512", 50, 64, 512, 512, ragged=True),
     )
 }
 
@@ -83,10 +89,26 @@ class Workload:
 
     @property
     def flops(self) -> int:
-        """Arithmetic of the matrix products: 2*T*B*G*H*(I+H), three times that with the gradients."""
-        case = self.case
-        forward = 2 * case.steps * case.rows * GATES[self.cell] * case.hidden * (case.inputs + case.hidden)
+        """Useful operations: those of the matrix products, two a multiply-add.
+
+        Forward these are the input product and the recurrent one, 2*T*B*G*H*(I+H). Backward has two more of each, for
+        the gradient of what is multiplied and for that of the weights, so training counts three times as much.
+        With lengths only the steps within them count, their sum in place of T*B. Activations, biases, packing and
+        everything else that takes time count nothing.
+        """
+        case, lengths = self.case, self.lengths
+        steps = case.steps * case.rows if lengths is None else int(lengths.sum())
+        forward = 2 * steps * GATES[self.cell] * case.hidden * (case.inputs + case.hidden)
         return 3 * forward if self.training else forward
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """The length of each row of a ragged case, (B,), else None: the same in every cell and mode."""
+        case = self.case
+        if not case.ragged:
+            return None
+        generator = np.random.default_rng([self.seed, case.steps, case.rows])
+        return generator.integers(-(-case.steps // 10), case.steps + 1, case.rows)
 
     def as_dict(self) -> dict[str, Any]:
         """The workload as JSON can hold it."""
@@ -107,17 +129,24 @@ class Problem:
     x : (T, B, I)
     dy : (T, B, H), the cotangent of the output
     weights : weight_ih_l0 (G*H, I), weight_hh_l0 (G*H, H), bias_ih_l0 and bias_hh_l0 (G*H), PyTorch's gate order
+    lengths : (B,), of a ragged case, else None; past the end of a row dy is zero
     """
 
     workload: Workload
     x: np.ndarray
     dy: np.ndarray
     weights: dict[str, np.ndarray]
+    lengths: np.ndarray | None = None
+
+    @property
+    def valid(self) -> np.ndarray | None:
+        """Which steps lie within the lengths, (T, B), or None."""
+        return None if self.lengths is None else np.arange(len(self.x))[:, None] < self.lengths
 
     def astype(self, dtype: str) -> Problem:
         """The same values in another type of number."""
         weights = {name: value.astype(dtype) for name, value in self.weights.items()}
-        return Problem(self.workload, self.x.astype(dtype), self.dy.astype(dtype), weights)
+        return Problem(self.workload, self.x.astype(dtype), self.dy.astype(dtype), weights, self.lengths)
 
 
 def make_problem(workload: Workload) -> Problem:
@@ -144,4 +173,7 @@ def make_problem(workload: Workload) -> Problem:
     weights = {name: generator.uniform(-bound, bound, shape).astype(workload.dtype) for name, shape in shapes.items()}
     x = generator.standard_normal((case.steps, case.rows, case.inputs)).astype(workload.dtype)
     dy = generator.standard_normal((case.steps, case.rows, case.hidden)).astype(workload.dtype)
-    return Problem(workload, x, dy, weights)
+    problem = Problem(workload, x, dy, weights, workload.lengths)
+    if (valid := problem.valid) is not None:
+        dy[~valid] = 0
+    return problem

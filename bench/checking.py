@@ -19,9 +19,28 @@ def truth(problem: Problem) -> dict[str, np.ndarray]:
     cell = problem.workload.cell
     y, _, saved = FORWARD[cell](exact.x, exact.weights)
     if not problem.workload.training:
-        return {"y": y}
+        return within_lengths(problem, {"y": y})
+    # Past the end of a row dy is zero, so that nothing there reaches a gradient.
     dx, _, grads = BACKWARD[cell](saved, exact.dy)
-    return {"y": y, "dx": dx, **grads}
+    return within_lengths(problem, {"y": y, "dx": dx, **grads})
+
+
+def within_lengths(problem: Problem, answer: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The answer with y zero past the end of each row, where a run of the padded rows has something and nobody looks.
+
+    Examples
+    --------
+    >>> from fusedrnn.bench.cases import Case, Workload, make_problem
+    >>> problem = make_problem(Workload(Case("three", 3, 2, 1, 1, ragged=True), "rnn", "inference"))
+    >>> problem.lengths
+    array([2, 3])
+    >>> within_lengths(problem, {"y": np.ones((3, 2, 1))})["y"][:, 0, 0]
+    array([1., 1., 0.])
+    """
+    valid = problem.valid
+    if valid is None or "y" not in answer or answer["y"].shape[:2] != valid.shape:
+        return dict(answer)
+    return {**answer, "y": np.where(valid[..., None], answer["y"], 0)}
 
 
 def relative_error(answer: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> tuple[float, str]:

@@ -58,6 +58,6 @@ def describe(versions: dict[str, str]) -> dict[str, Any]:
         "system": platform.platform(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "commit": commit(Path.cwd()),
+        "commit": commit(Path(__file__).resolve().parent) or commit(Path.cwd()),
         "versions": {"python": platform.python_version(), **versions},
     }

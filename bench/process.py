@@ -62,6 +62,7 @@ class WorkerProcess:
         self._threads = threads
         self._timeout_s = timeout_s
         self._process: subprocess.Popen[str] | None = None
+        self._used = False
         # A file, not a pipe: nobody reads it while the worker runs, and a full pipe would stop the worker.
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115, closed by __exit__
 
@@ -89,6 +90,13 @@ class WorkerProcess:
                 start_new_session=True,  # Ctrl-C reaches the parent alone, which then closes its workers
             )
 
+    def renew(self) -> None:
+        """Let the next request find a process that has done nothing yet; it begins to start right away."""
+        if self._used:
+            self._end()
+        if self._process is None:
+            self._process = self._start()
+
     def request(self, request: str, **fields: Any) -> dict[str, Any]:
         """Send one request and wait for its reply. The process starts with the first one, and anew after an end.
 
@@ -99,6 +107,7 @@ class WorkerProcess:
         """
         if self._process is None:
             self._process = self._start()
+        self._used |= request != "hello"
         process = self._process
         expired = threading.Event()
 
@@ -131,6 +140,7 @@ class WorkerProcess:
     def _end(self) -> None:
         """End the process: at first by closing its input, then by force."""
         process, self._process = self._process, None
+        self._used = False
         if process is None:
             return
         for pipe in (process.stdin, process.stdout):

@@ -6,31 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from fusedrnn.bench.peers import OURS
-from fusedrnn.bench.results import Mean, Outcome, Row, groups, summarise_ratios
+from fusedrnn.bench import details, lengths, scaling
+from fusedrnn.bench.peers import ONE_THREAD, OURS
+from fusedrnn.bench.results import Mean, Outcome, Row, groups, split_by_lengths, summarise_ratios
+from fusedrnn.bench.table import align, number, percent
 
-FORMAT = 1
+FORMAT = 2
+TIMES_LEGEND = f"""\
+Medians of single calls; spread is the distance between the quartiles over the median; ratio is the best peer's time
+over that of {OURS}; error is the largest one relative to the largest entry of its array, against NumPy in float64,
+our own and the peers' largest. share is what {OURS} reaches of the multiply-adds that the processor does in registers
+on as many threads, measured in turn with the libraries. Only the multiply-adds of the input product and of the
+recurrent one count as work, 2*T*B*G*H*(I+H) operations forward, three times that in training.
 
-
-def align(lines: Sequence[Sequence[str]], left: int) -> str:
-    """Columns of equal width: the first `left` of them flush left, the others flush right; the first line is a head."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    aligned = [
-        "  ".join(
-            text.ljust(width) if index < left else text.rjust(width)
-            for index, (text, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    ]
-    return "\n".join([aligned[0], "-" * len(aligned[0]), *aligned[1:]])
-
-
-def number(value: float | None, digits: int = 3) -> str:
-    """A figure to so many significant digits, without an exponent."""
-    if value is None:
-        return "-"
-    whole = len(str(int(abs(value)))) if abs(value) >= 1 else 0
-    return f"{value:.{max(digits - whole, 0)}f}"
+Geometric means of the ratios, and the lowest ratio to the best peer:"""
 
 
 def _median(outcome: Outcome | None) -> str:
@@ -44,7 +33,8 @@ def _line(row: Row, libraries: Sequence[str]) -> list[str]:
     """One workload of the table of times."""
     workload, ours = row.workload, row.outcomes.get(OURS)
     best = row.best_peer
-    errors = [outcome.error for name, outcome in row.outcomes.items() if name != OURS and outcome.error is not None]
+    errors = [row.outcomes[name].error for name in libraries if name in row.outcomes]
+    known = [error for error in errors if error is not None]
     own_error = ours.error if ours else None
     return [
         workload.cell,
@@ -54,11 +44,12 @@ def _line(row: Row, libraries: Sequence[str]) -> list[str]:
         _median(ours),
         f"{ours.timing.spread:.0%}" if ours and ours.timing else "-",
         number(row.gflops),
+        percent(row.share),
         *(_median(row.outcomes.get(name)) for name in libraries),
         best or "-",
         number(row.ratio(best)),
         "-" if own_error is None else f"{own_error:.0e}",
-        f"{max(errors):.0e}" if errors else "-",
+        f"{max(known):.0e}" if known else "-",
     ]
 
 
@@ -70,7 +61,7 @@ def times_table(rows: Sequence[Row], libraries: Sequence[str]) -> str:
     rows : what was found
     libraries : the peers, in the order of the columns
     """
-    head = ["cell", "case", "T,B,I,H", "mode", f"{OURS} ms", "spread", "GFLOP/s"]
+    head = ["cell", "case", "T,B,I,H", "mode", f"{OURS} ms", "spread", "GFLOP/s", "share"]
     head += [f"{name} ms" for name in libraries] + ["best peer", "ratio", "error", "peers' error"]
     return align([head, *(_line(row, libraries) for row in rows)], left=4)
 
@@ -122,20 +113,18 @@ def text(rows: Sequence[Row], libraries: Sequence[str], machine: Mapping[str, An
     absent : the peers that could not take part, and why
     """
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    full, ragged = split_by_lengths(rows)
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, instruction set {machine['instruction_set']}",
         versions,
-        "",
-        times_table(rows, libraries),
-        "",
-        "Medians of single calls; spread is the distance between the quartiles over the median; ratio is the best",
-        f"peer's time over that of {OURS}; error is the largest one relative to the largest entry of its array,",
-        "against NumPy in float64, our own and the peers' largest.",
-        "",
-        "Geometric means of the ratios, and the lowest ratio to the best peer:",
-        "",
-        means_table(rows, libraries),
     ]
+    if full:
+        parts += ["", times_table(full, libraries), "", TIMES_LEGEND, "", means_table(full, libraries)]
+    if ragged:
+        parts += ["", lengths.table(ragged), "", lengths.LEGEND]
+    if any(ONE_THREAD in row.outcomes for row in full):
+        parts += ["", scaling.table(full), "", scaling.LEGEND]
+    parts += ["", details.table(rows, libraries), "", details.legend(rows)]
     remarks = notes(rows) + [f"{name}: not measured: {why}" for name, why in absent.items()]
     return "\n".join(parts + (["", *remarks] if remarks else []))
 
@@ -164,6 +153,8 @@ def as_json(
                 "gflops": row.gflops,
                 "best_peer": row.best_peer,
                 "ratio": row.ratio(row.best_peer),
+                "share": row.share,
+                "peaks": {name: peak.as_dict() for name, peak in row.peaks.items()},
                 "libraries": {
                     name: {**outcome_json(outcome), "ratio": row.ratio(name) if name != OURS else None}
                     for name, outcome in row.outcomes.items()
@@ -178,7 +169,7 @@ def as_json(
                 "best_peer": _mean(summarise_ratios(part)),
                 "libraries": {name: _mean(summarise_ratios(part, name)) for name in libraries},
             }
-            for (cell, mode), part in groups(rows).items()
+            for (cell, mode), part in groups(split_by_lengths(rows)[0]).items()
         ],
     }
 
@@ -191,4 +182,6 @@ def outcome_json(outcome: Outcome) -> dict[str, Any]:
         "note": outcome.note,
         "error": error if error is None or error < float("inf") else "infinite",
         "timing": outcome.timing.as_dict() if outcome.timing else None,
+        "memory": asdict(outcome.memory) if outcome.memory else None,
+        "plan": outcome.plan,
     }

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from fusedrnn.bench.cases import Workload
-from fusedrnn.bench.peers import OURS
+from fusedrnn.bench.memory import Memory
+from fusedrnn.bench.peak import Peak
+from fusedrnn.bench.peers import OURS, OURSELVES
 from fusedrnn.bench.timing import Timing
 
 Status = Literal["timed", "wrong", "unsupported", "failed"]
@@ -23,20 +25,31 @@ class Outcome:
     status : "timed"; "wrong" answers, "unsupported" workloads and what "failed" are not timed
     note : why it was not timed
     error : the largest relative error of the answer, where there was one
+    memory : of the library's process, over this workload
+    plan : how the library went about it, where it says so
     """
 
     status: Status
     note: str = ""
     error: float | None = None
     timing: Timing | None = None
+    memory: Memory | None = None
+    plan: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
-    """All libraries on one workload."""
+    """All libraries on one workload.
+
+    Attributes
+    ----------
+    outcomes : by library
+    peaks : what the processor could do meanwhile, on the threads of `OURS` and of `ONE_THREAD`
+    """
 
     workload: Workload
     outcomes: dict[str, Outcome]
+    peaks: dict[str, Peak] = field(default_factory=dict)
 
     def median_ms(self, library: str) -> float | None:
         """The median time of a library, where it was timed."""
@@ -50,9 +63,15 @@ class Row:
         return self.workload.flops / ours / 1e6 if ours else None
 
     @property
+    def share(self) -> float | None:
+        """Our GFLOP/s as a share of the peak: useful operations (`Workload.flops`) over time and peak."""
+        peak, gflops = self.peaks.get(OURS), self.gflops
+        return gflops / peak.gflops if peak and gflops else None
+
+    @property
     def best_peer(self) -> str | None:
         """The fastest of the others."""
-        medians = {name: self.median_ms(name) for name in self.outcomes if name != OURS}
+        medians = {name: self.median_ms(name) for name in self.outcomes if name not in OURSELVES}
         timed = {name: median for name, median in medians.items() if median is not None}
         return min(timed, key=timed.__getitem__) if timed else None
 
@@ -90,3 +109,12 @@ def groups(rows: Iterable[Row]) -> dict[tuple[str, str], list[Row]]:
     for row in rows:
         found.setdefault((row.workload.cell, row.workload.mode), []).append(row)
     return found
+
+
+def split_by_lengths(rows: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows whose sequences all have T steps, and those with lengths."""
+    full: list[Row] = []
+    ragged: list[Row] = []
+    for row in rows:
+        (ragged if row.workload.case.ragged else full).append(row)
+    return full, ragged

@@ -19,7 +19,7 @@ import numpy as np
 from fusedrnn.bench.cases import CELLS, Case, Problem, Workload, make_problem
 from fusedrnn.bench.checking import TOLERANCES, relative_error, truth
 from fusedrnn.bench.peers.fusedrnn import LAYERS
-from fusedrnn.bench.report import align
+from fusedrnn.bench.table import align
 
 import fusedrnn as fr
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fusedrnn.bench.report import align
+from fusedrnn.bench.table import align
 
 SEEDS = 3
 POINT = 0.01

@@ -89,10 +89,12 @@ def measure(
     rounds: int,
     sleep: Callable[[float], None] = time.sleep,
     calls: int | None = None,
+    after_round: Callable[[], None] = lambda: None,
 ) -> dict[str, Timing | WorkerError]:
     """Time what the workers have prepared, in `rounds` bursts each; a worker that fails is left out from then on.
 
     A burst counts `calls` calls; None: as many as `calls_per_burst` says, by a first burst that tells how long one is.
+    `after_round` is called after each round, for what else takes its turn.
     """
     plans: dict[str, tuple[int, int]] = {}
     failures: dict[str, WorkerError] = {}
@@ -117,5 +119,6 @@ def measure(
         for name in order:
             if name not in failures:
                 bursts[name].append(burst(name, *plans[name]))
+        after_round()
         order.reverse()
     return {name: failures[name] if name in failures else summarise(bursts[name]) for name in workers}

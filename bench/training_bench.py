@@ -12,10 +12,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from fusedrnn.bench.comparing import finish
+from fusedrnn.bench.memory import MIB
 from fusedrnn.bench.peers import OURS
 from fusedrnn.bench.process import WorkerError, WorkerProcess
-from fusedrnn.bench.report import align, number, outcome_json
+from fusedrnn.bench.report import FORMAT, outcome_json
 from fusedrnn.bench.results import Outcome
+from fusedrnn.bench.table import align, number
 from fusedrnn.bench.timing import measure
 from fusedrnn.bench.training import Assignment, Training
 
@@ -42,6 +45,16 @@ class TrainingRow:
     def ratio(self, library: str) -> float | None:
         """Our samples a second over those of a library."""
         ours, theirs = self.per_second(OURS), self.per_second(library)
+        return ours / theirs if ours and theirs else None
+
+    def peak_bytes(self, library: str) -> int | None:
+        """The most memory that the process of a library took while it trained, everything included."""
+        outcome = self.outcomes.get(library)
+        return outcome.memory.peak if outcome and outcome.memory else None
+
+    def memory_ratio(self, library: str) -> float | None:
+        """Our memory over that of a library."""
+        ours, theirs = self.peak_bytes(OURS), self.peak_bytes(library)
         return ours / theirs if ours and theirs else None
 
 
@@ -84,6 +97,8 @@ def compare(training: Training, workers: Mapping[str, WorkerProcess], rounds: in
     workers : a process for each library, ours among them
     rounds : bursts of each library
     """
+    for worker in workers.values():
+        worker.renew()
     task = Assignment(training.name).task()
     without = Assignment(training.name, dropout=False)
     found = {name: _losses(worker, without) for name, worker in workers.items()}
@@ -109,11 +124,7 @@ def _time(
             timed[name] = Outcome("failed", str(failure))
             ready.pop(name)
     for name, timing in measure(ready, rounds, calls=training.steps).items():
-        error = outcomes[name].error
-        if isinstance(timing, WorkerError):
-            timed[name] = Outcome("failed", str(timing), error)
-        else:
-            timed[name] = Outcome("timed", error=error, timing=timing)
+        timed[name] = finish(outcomes[name], timing, ready[name])
     return timed
 
 
@@ -137,17 +148,20 @@ def _line(row: TrainingRow) -> list[str]:
             if timing
             else [outcome.status if outcome else "-", "-", "-"]
         )
+        peak = row.peak_bytes(library)
+        cells.append("-" if peak is None else number(peak / MIB))
     ours = row.outcomes.get(OURS)
     error = ours.error if ours else None
-    return [*cells, number(row.ratio(PEER)), "-" if error is None else f"{error:.0e}"]
+    ratios = [number(row.ratio(PEER)), number(row.memory_ratio(PEER), 2)]
+    return [*cells, *ratios, "-" if error is None else f"{error:.0e}"]
 
 
 def table(rows: Sequence[TrainingRow]) -> str:
-    """One line a system: samples a second, median milliseconds of a step, spread, ratio, error of the losses."""
+    """One line a system: samples a second, median milliseconds of a step, spread, memory, ratios, error of losses."""
     head = ["system", "samples"]
     for library in (OURS, PEER):
-        head += [f"{library} /s", "ms", "spread"]
-    return align([[*head, "ratio", "error"], *map(_line, rows)], left=2)
+        head += [f"{library} /s", "ms", "spread", "MiB"]
+    return align([[*head, "ratio", "memory", "error"], *map(_line, rows)], left=2)
 
 
 def text(rows: Sequence[TrainingRow], machine: Mapping[str, Any], absent: Mapping[str, str]) -> str:
@@ -168,6 +182,7 @@ def text(rows: Sequence[TrainingRow], machine: Mapping[str, Any], absent: Mappin
         remarks.insert(
             0, f"Lowest ratio: {known[lowest]:.2f} at {lowest}. Slower than {PEER}: {len(slower)} of {len(known)}."
         )
+    methods = sorted({out.memory.method for row in rows for out in row.outcomes.values() if out.memory})
     parts = [
         f"{machine['cpu']}, {machine['cores']} cores, instruction set {machine['instruction_set']}",
         versions,
@@ -177,6 +192,9 @@ def text(rows: Sequence[TrainingRow], machine: Mapping[str, Any], absent: Mappin
         "Medians of single steps of training; spread is the distance between the quartiles over the median; ratio is",
         f"{OURS}'s samples a second over {PEER}'s; error is the largest relative one of {OURS}'s first"
         f" {CHECKED_STEPS} losses without dropout.",
+        "MiB are the most that the process of a library took while it trained, interpreter and libraries included"
+        f" ({' and '.join(methods) or '-'});",
+        f"memory is {OURS}'s over {PEER}'s.",
     ]
     return "\n".join(parts + (["", *remarks] if remarks else []))
 
@@ -186,7 +204,7 @@ def as_json(
 ) -> dict[str, Any]:
     """Everything that a run found, as JSON can hold it."""
     return {
-        "format": 1,
+        "format": FORMAT,
         "machine": dict(machine),
         "settings": dict(settings),
         "absent": dict(absent),
@@ -198,6 +216,7 @@ def as_json(
                 "steps": row.training.steps,
                 "settings": row.settings,
                 "ratio": row.ratio(PEER),
+                "memory_ratio": row.memory_ratio(PEER),
                 "libraries": {
                     name: {**outcome_json(outcome), "samples_per_second": row.per_second(name)}
                     for name, outcome in row.outcomes.items()

@@ -1,14 +1,14 @@
 # The module _cuda: for NVIDIA GPUs, or EMULATED, which runs the same kernels on the host (tests/emulation).
-set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp
-  csrc/cuda/plan.cpp)
-set(cuda_kernels csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/loops.cu csrc/cuda/sum_by_id.cu)
+set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp)
+set(cuda_kernels csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/grid_loops.cu csrc/cuda/loops.cu
+    csrc/cuda/plan.cu csrc/cuda/step_loops.cu csrc/cuda/sum_by_id.cu)
 list(APPEND cuda_bindings src/cuda/norms.cpp src/cuda/optimisers.cpp src/cuda/softmax.cpp src/cuda/take_rows.cpp)
 list(APPEND cuda_kernels csrc/cuda/norms.cu csrc/cuda/optimisers.cu csrc/cuda/softmax.cu csrc/cuda/take_rows.cu)
 
 if(FUSEDRNN_CUDA STREQUAL "EMULATED")
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
   pybind11_add_module(_cuda MODULE ${cuda_bindings} ${cuda_kernels} tests/emulation/cuda_runtime.cpp)
-  target_include_directories(_cuda PRIVATE src tests/emulation)
+  target_include_directories(_cuda BEFORE PRIVATE tests/emulation src)
   target_link_libraries(_cuda PRIVATE fusedrnn_options)
 else()
   # Every architecture from Ampere on; the last also as PTX, for those to come.
@@ -26,6 +26,9 @@ else()
   set_source_files_properties(csrc/cuda/optimisers.cu PROPERTIES COMPILE_OPTIONS -fmad=false)
   if(FUSEDRNN_WERROR)
     target_compile_options(fusedrnn_cuda_kernels PRIVATE --Werror=all-warnings)
+    # Numbers that a persistent kernel cannot keep in registers would go to memory and back in every step.
+    set_source_files_properties(csrc/cuda/grid_loops.cu PROPERTIES COMPILE_OPTIONS
+      "-Xptxas=--warn-on-spills,--warning-as-error")
   endif()
   pybind11_add_module(_cuda MODULE ${cuda_bindings} $<TARGET_OBJECTS:fusedrnn_cuda_kernels>)
   target_include_directories(_cuda PRIVATE src)

@@ -28,7 +28,7 @@ class Layer : public Packed<T> {
 
   void forward(const py::object& x, const py::object& ids, const py::tuple& state_in, const py::object& lengths,
                const py::object& reset, bool reverse, const py::object& y, const py::tuple& state_out,
-               const py::object& saved) const {
+               const py::object& saved, int64_t segment) const {
     constexpr const char* kName = "forward";
     ForwardProblem<T> p{};
     p.sizes = sizes_of(kName, x, ids);
@@ -41,16 +41,14 @@ class Layer : public Packed<T> {
     states<const T>(kName, "state_in", p.sizes, state_in, p.state_in);
     states<T>(kName, "state_out", p.sizes, state_out, p.state_out);
     for (int k = 0; k < info().states; ++k) present(p.state_out[k], kName, "state_out");
-    if (!saved.is_none()) {
-      p.saved = kept<T>(kName, p.sizes, py::cast<py::tuple>(saved));
-      p.keep = true;
-    }
+    if (!saved.is_none()) keep(kName, p, py::cast<py::tuple>(saved), segment);
+    p.keep = !saved.is_none() && segment == 0;
     const py::gil_scoped_release released;
     packed_.forward(p);
   }
 
   void backward(const py::object& x, const py::object& ids, const py::tuple& state_in, const py::object& lengths,
-                const py::object& reset, bool reverse, const py::object& y, const py::tuple& saved,
+                const py::object& reset, bool reverse, const py::object& y, const py::tuple& saved, int64_t segment,
                 const py::object& dy, const py::tuple& dstate_out, const py::object& dx, const py::tuple& dstate_in,
                 const py::tuple& gradients) const {
     constexpr const char* kName = "backward";
@@ -63,7 +61,7 @@ class Layer : public Packed<T> {
     p.extent = extent(kName, p.sizes, lengths, reset, reverse);
     p.y = sequence<const T>(y, {kName, "y", "(T, B, P)", {T_, B, P}});
     present(p.y.data, kName, "y");
-    p.saved = kept<const T>(kName, p.sizes, saved);
+    keep(kName, p, saved, segment);
     p.dy = sequence<const T>(dy, {kName, "dy", "(T, B, P)", {T_, B, P}});
     p.dx = sequence<T>(dx, {kName, "dx", "(T, B, I)", {T_, B, I}});
     states<const T>(kName, "state_in", p.sizes, state_in, p.state_in);
@@ -79,6 +77,12 @@ class Layer : public Packed<T> {
     if (w.w_hr) p.dw_hr = present(dense<T>(gradients[4], {kName, "dw_hr", "(P, H)", {P, H}}), kName, "dw_hr");
     const py::gil_scoped_release released;
     packed_.backward(p);
+  }
+
+  int64_t segment_steps(int64_t T_, int64_t B, int64_t every) const {
+    Sizes sizes = packed_.sizes();
+    sizes.T = T_, sizes.B = B;
+    return packed_.segment_steps(sizes, every);
   }
 
   std::string plan(int64_t T_, int64_t B, bool backward) const {
@@ -136,18 +140,29 @@ class Layer : public Packed<T> {
           dense<E>(arrays[k], {function, name, k == 0 ? "(B, P)" : "(B, H)", {sizes.B, k == 0 ? sizes.P : sizes.H}});
   }
 
-  template <class E>
-  Saved<E> kept(const char* function, const Sizes& s, const py::tuple& arrays) const {
+  // What forward keeps: everything, or with segment > 0 the states that enter segments of so many steps.
+  template <class Problem>
+  void keep(const char* function, Problem& p, const py::tuple& arrays, int64_t segment) const {
+    using E = std::remove_pointer_t<decltype(p.saved.gates)>;
+    const Sizes& s = p.sizes;
     if (arrays.size() != 3) throw py::value_error(std::string(function) + ": saved must be three arrays or Nones");
-    Saved<E> saved;
-    saved.gates = dense<E>(arrays[0], {function, "saved gates", "(T, B, K, H)", {s.T, s.B, info().saved, s.H}});
-    saved.states =
+    if (segment < 0)
+      throw py::value_error(std::string(function) + ": segment must be at least 0, got " + std::to_string(segment));
+    if (segment > 0) {
+      const int64_t others = s.T == 0 ? 0 : (s.T - 1) / segment;
+      p.checkpoints.steps = segment;
+      p.checkpoints.states =
+          dense<E>(arrays[1], {function, "saved states", "(N, S - 1, B, H)", {others, info().states - 1, s.B, s.H}});
+      if (info().states > 1) present(p.checkpoints.states, function, "saved states");
+      return;
+    }
+    p.saved.gates = dense<E>(arrays[0], {function, "saved gates", "(T, B, K, H)", {s.T, s.B, info().saved, s.H}});
+    p.saved.states =
         dense<E>(arrays[1], {function, "saved states", "(T, B, S - 1, H)", {s.T, s.B, info().states - 1, s.H}});
-    saved.raw = dense<E>(arrays[2], {function, "saved raw", "(T, B, H)", {s.T, s.B, s.H}});
-    if (info().saved > 0) present(saved.gates, function, "saved gates");
-    if (info().states > 1) present(saved.states, function, "saved states");
-    if (packed_.weights().w_hr) present(saved.raw, function, "saved raw");
-    return saved;
+    p.saved.raw = dense<E>(arrays[2], {function, "saved raw", "(T, B, H)", {s.T, s.B, s.H}});
+    if (info().saved > 0) present(p.saved.gates, function, "saved gates");
+    if (info().states > 1) present(p.saved.states, function, "saved states");
+    if (packed_.weights().w_hr) present(p.saved.raw, function, "saved raw");
   }
 
   py::tuple arrays_;
@@ -195,10 +210,12 @@ void bind(py::module_& module, const char* name, const char* packed_name) {
   py::class_<Packed<T>>(module, packed_name, "Packed weights, as a stepper takes them.");
   py::class_<L, Packed<T>>(module, name, "The packed weights of one layer and direction.")
       .def("forward", &L::forward, py::arg("x"), py::arg("ids"), py::arg("state_in"), py::arg("lengths"),
-           py::arg("reset"), py::arg("reverse"), py::arg("y"), py::arg("state_out"), py::arg("saved"))
+           py::arg("reset"), py::arg("reverse"), py::arg("y"), py::arg("state_out"), py::arg("saved"),
+           py::arg("segment"))
       .def("backward", &L::backward, py::arg("x"), py::arg("ids"), py::arg("state_in"), py::arg("lengths"),
-           py::arg("reset"), py::arg("reverse"), py::arg("y"), py::arg("saved"), py::arg("dy"), py::arg("dstate_out"),
-           py::arg("dx"), py::arg("dstate_in"), py::arg("gradients"))
+           py::arg("reset"), py::arg("reverse"), py::arg("y"), py::arg("saved"), py::arg("segment"), py::arg("dy"),
+           py::arg("dstate_out"), py::arg("dx"), py::arg("dstate_in"), py::arg("gradients"))
+      .def("segment_steps", &L::segment_steps, py::arg("steps"), py::arg("rows"), py::arg("every"))
       .def("plan", &L::plan, py::arg("steps"), py::arg("rows"), py::arg("backward"));
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fusedrnn.bench import cases, checking, command, main, numpy_baseline, peers, report, timing, worker
+from fusedrnn.bench import cases, checking, command, comparing, main, numpy_baseline, peers, report, timing, worker
 from fusedrnn.bench.cases import CASES, CELLS, Case, Workload, make_problem
 from fusedrnn.bench.process import WorkerError, WorkerProcess
 from fusedrnn.bench.results import Outcome, Row, summarise_ratios
@@ -328,9 +328,9 @@ def test_row_without_a_peer_or_without_us_has_no_ratio() -> None:
 def test_tables() -> None:
     lines = report.times_table(ROWS, ["torch", "jax", "numpy"]).splitlines()
     words = [" ".join(line.split()) for line in lines]
-    assert words[2] == "lstm sine 10,32,1,30 inference 0.0200 20% 119 0.1600 0.0800 0.3200 jax 4.00 2e-07 3e-06"
-    assert words[3] == "lstm ptb-small 35,20,200,200 inference 2.000 20% 224 2.000 wrong 4.000 torch 1.00 2e-07 2e-01"
-    assert words[4] == "gru sine 10,32,1,30 training 1.000 20% 5.36 0.5000 - failed torch 0.500 2e-07 2e-07"
+    assert words[2] == "lstm sine 10,32,1,30 inference 0.0200 20% 119 - 0.1600 0.0800 0.3200 jax 4.00 2e-07 3e-06"
+    assert words[3] == "lstm ptb-small 35,20,200,200 inference 2.000 20% 224 - 2.000 wrong 4.000 torch 1.00 2e-07 2e-01"
+    assert words[4] == "gru sine 10,32,1,30 training 1.000 20% 5.36 - 0.5000 - failed torch 0.500 2e-07 2e-07"
     assert set(lines[1]) == {"-"}
 
     means = [" ".join(line.split()) for line in report.means_table(ROWS, ["torch", "jax", "numpy"]).splitlines()]
@@ -383,6 +383,11 @@ def test_json_holds_everything() -> None:
         ["--repeat", "two"],
         ["--threads", "-1"],
         ["--json", "no/such/folder/bench.json"],
+        ["--history", "no/such/folder/history.jsonl"],
+        ["--history", "."],
+        ["--show", "no/such/file.jsonl"],
+        ["--show", "history.jsonl", "--cells", "gru"],
+        ["--scaling", "--threads", "1"],
         ["--frobnicate"],
     ],
 )
@@ -416,6 +421,7 @@ def test_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(argv) == 0
     out, err = capsys.readouterr()
     assert out.count("10,32,1,30") == 6
+    assert out.count("forward: 1 thread, chunks of 10 steps") == 6
     assert err.count("\n") == 6
     assert "jax: not measured: not installed: pip install jax" in out
     assert [file.name for file in tmp_path.iterdir()] == ["bench.json"]
@@ -423,6 +429,7 @@ def test_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(made["rows"]) == 6
     assert made["settings"]["threads"] == 1
     assert all(row["libraries"][name]["status"] == "timed" for row in made["rows"] for name in ("fusedrnn", "numpy"))
+    assert all(row["share"] > 0 for row in made["rows"])
     assert {"cpu", "cores", "instruction_set", "commit", "versions"} <= made["machine"].keys()
 
 
@@ -430,7 +437,7 @@ def test_whole_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_wrong_answer_of_ours_is_not_timed_and_is_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(command.TOLERANCES, "float32", 0.0)
+    monkeypatch.setitem(comparing.TOLERANCES, "float32", 0.0)
     assert main(["--cases", "sine", "--cells", "rnn", "--mode", "inference", "--repeat", "1"]) == 1
     out = capsys.readouterr().out
     assert "fusedrnn: wrong at rnn sine inference: relative error of y must be <= 0, got" in out

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fusedrnn.bench import main, peers, systems, timing, training_bench, worker
+from fusedrnn.bench.memory import MIB, Memory
 from fusedrnn.bench.process import WorkerError
 from fusedrnn.bench.results import Outcome
 from fusedrnn.bench.systems import Entry, Figure
@@ -118,12 +119,17 @@ class FakeWorker:
         self.losses, self.step_ns, self.fails_at = losses, step_ns, fails_at
         self.asked: list[str] = []
 
+    def renew(self) -> None:
+        assert self.asked == []
+
     def request(self, request: str, **fields: Any) -> dict[str, Any]:
         self.asked.append(request)
         if request == self.fails_at:
             raise WorkerError("gone")
         if request == "burst":
             return {"nanoseconds": [self.step_ns] * fields["calls"]}
+        if request == "memory":
+            return {"peak": 2 * MIB, "growth": MIB, "method": "VmHWM"}
         return {"losses": self.losses} if request == "losses" else {}
 
 
@@ -142,7 +148,7 @@ def test_bursts_of_a_given_length_need_no_calibration() -> None:
 def test_right_losses_are_timed_with_dropout() -> None:
     workers = {"fusedrnn": FakeWorker([2.0, 1.0]), "torch": FakeWorker([2.0, 1.00001], 3 * 10**6)}
     row = compare(TRAININGS["textrnn"], workers, rounds=2)
-    assert workers["torch"].asked == ["train", "losses", "train", "burst", "burst"]
+    assert workers["torch"].asked == ["train", "losses", "train", "burst", "burst", "memory"]
     assert (row.samples, row.per_second("fusedrnn"), row.ratio("torch")) == (64, 64000.0, pytest.approx(3.0))
     assert row.outcomes["fusedrnn"].error == pytest.approx(1e-5, rel=1e-3)
 
@@ -156,7 +162,7 @@ def test_wrong_losses_are_not_timed() -> None:
     assert check_losses({"fusedrnn": [math.nan], "torch": [1.0]}).status == "wrong"
 
 
-@pytest.mark.parametrize("fails_at", ["train", "losses", "burst"])
+@pytest.mark.parametrize("fails_at", ["train", "losses", "burst", "memory"])
 @pytest.mark.parametrize("name", ["fusedrnn", "torch"])
 def test_library_that_fails_is_left_out(name: str, fails_at: str) -> None:
     workers = {one: FakeWorker([1.0], fails_at=fails_at if one == name else "") for one in ("fusedrnn", "torch")}
@@ -168,13 +174,16 @@ def test_library_that_fails_is_left_out(name: str, fails_at: str) -> None:
 # Tables
 
 
-def timed(median_ms: float, error: float | None = None) -> Outcome:
+def timed(median_ms: float, error: float | None = None, mib: int | None = None) -> Outcome:
     found = timing.Timing(median_ms, 0.9 * median_ms, 1.1 * median_ms, 0.8 * median_ms, 20, (median_ms,))
-    return Outcome("timed", error=error, timing=found)
+    memory = None if mib is None else Memory(mib * MIB, MIB, "VmHWM")
+    return Outcome("timed", error=error, timing=found, memory=memory)
 
 
 ROWS = [
-    TrainingRow(TRAININGS["ptb"], 700, {"hidden": 200}, {"fusedrnn": timed(100.0, 1e-6), "torch": timed(150.0)}),
+    TrainingRow(
+        TRAININGS["ptb"], 700, {"hidden": 200}, {"fusedrnn": timed(100.0, 1e-6, 90), "torch": timed(150.0, None, 360)}
+    ),
     TrainingRow(TRAININGS["iris"], 120, {}, {"fusedrnn": timed(0.2, 2e-7), "torch": timed(0.1)}),
     TrainingRow(TRAININGS["sine"], 32, {}, {"fusedrnn": Outcome("wrong", "of step 2", 0.1), "torch": Outcome("timed")}),
 ]
@@ -183,11 +192,12 @@ MACHINE = {"cpu": "A processor", "cores": 2, "instruction_set": "avx2", "version
 
 def test_table_and_what_stands_below_it() -> None:
     lines = [" ".join(line.split()) for line in training_bench.table(ROWS).splitlines()]
-    assert lines[0] == "system samples fusedrnn /s ms spread torch /s ms spread ratio error"
-    assert lines[2] == "ptb words 7000 100.0 20% 4667 150.0 20% 1.50 1e-06"
-    assert lines[3] == "iris flowers 600000 0.2000 20% 1200000 0.1000 20% 0.500 2e-07"
-    assert lines[4] == "sine windows wrong - - timed - - - 1e-01"
+    assert lines[0] == "system samples fusedrnn /s ms spread MiB torch /s ms spread MiB ratio memory error"
+    assert lines[2] == "ptb words 7000 100.0 20% 90.0 4667 150.0 20% 360 1.50 0.25 1e-06"
+    assert lines[3] == "iris flowers 600000 0.2000 20% - 1200000 0.1000 20% - 0.500 - 2e-07"
+    assert lines[4] == "sine windows wrong - - - timed - - - - - 1e-01"
     text = training_bench.text(ROWS, MACHINE, {"torch": "why"}).splitlines()
+    assert any("interpreter and libraries included (VmHWM)" in line for line in text)
     assert "Lowest ratio: 0.50 at iris. Slower than torch: 1 of 2." in text
     assert text[-2:] == ["fusedrnn: wrong at sine: of step 2", "torch: not measured: why"]
 
@@ -197,6 +207,8 @@ def test_json_holds_everything() -> None:
     ptb = made["systems"][0]
     assert (ptb["name"], ptb["samples"], ptb["settings"], ptb["ratio"]) == ("ptb", 700, {"hidden": 200}, 1.5)
     assert ptb["libraries"]["torch"]["timing"]["median_ms"] == 150.0
+    assert ptb["libraries"]["torch"]["memory"] == {"peak": 360 * MIB, "growth": MIB, "method": "VmHWM"}
+    assert (ptb["memory_ratio"], made["systems"][1]["memory_ratio"]) == (0.25, None)
     assert ptb["libraries"]["fusedrnn"]["samples_per_second"] == 7000.0
     assert made["systems"][2]["libraries"]["fusedrnn"]["status"] == "wrong"
 
@@ -234,6 +246,7 @@ def test_whole_run_beside_the_peer(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--systems", "forward"], "--systems must be names out of ptb,"),
         (["--systems", "iris", "--cells", "gru"], "--cells must be left out with --systems, got gru"),
+        (["--systems", "--scaling"], "--scaling must be left out with --systems, got True"),
         (["--systems", "--dtype", "float64"], "--dtype must be left out with --systems, got float64"),
         (["--systems", "--against", "numpy"], "--against must be torch with --systems, got numpy"),
         (["--systems", "--against", "torch"], "--against must name a library that is installed, got torch"),

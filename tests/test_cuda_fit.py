@@ -198,9 +198,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(
 
 def test_several_processes_need_a_model_on_the_cpu(gpu: Any) -> None:
     parts: tuple[Any, ...] = (language_model("cuda"), None, None, None, {}, "rows", None)
-    with pytest.raises(
-        ValueError, match="must be on the CPU, got 2 processes and one on .cuda."
-    ):
+    with pytest.raises(ValueError, match="must be on the CPU, got 2 processes and one on .cuda."):
         Run(*parts, SimpleNamespace(size=2))
 
 

@@ -25,7 +25,8 @@ BELOW = {
     "csrc/cuda": ["contract", "cells", "optimisers"],
 }
 KERNEL_SOURCES = {"kernels.cpp", "optimiser_kernels.cpp"}
-SYSTEM_HEADERS = {"immintrin.h", "pthread.h", "sched.h", "sys/mman.h", "cuda_runtime.h"}
+SYSTEM_HEADERS = {"immintrin.h", "pthread.h", "sched.h", "sys/mman.h"}
+CUDA_HEADERS = {"cuda_bf16.h", "cuda_fp16.h", "cuda_runtime.h"}
 
 
 def code_files(root: Path, *folders: str) -> list[Path]:
@@ -58,7 +59,11 @@ def csrc_needs_the_standard_library_alone(root: Path) -> Iterator[str]:
     """So it knows neither Python nor pybind11."""
     for path in code_files(root, "csrc"):
         for name in included(path):
-            if name.startswith("<") and not re.fullmatch(r"<[a-z_0-9]+>", name) and name[1:-1] not in SYSTEM_HEADERS:
+            if (
+                name.startswith("<")
+                and not re.fullmatch(r"<[a-z_0-9]+>", name)
+                and name[1:-1] not in SYSTEM_HEADERS | CUDA_HEADERS
+            ):
                 yield f"{path.relative_to(root)} -> {name}"
 
 
@@ -87,7 +92,11 @@ def src_binds_the_contract_and_the_backend(root: Path) -> Iterator[str]:
         for name in included(path):
             file = name[1:-1]
             ours = (root / "csrc" / file).is_file() or (root / "src" / file).is_file()
-            if not (ours if name.startswith('"') else re.match(r"<(pybind11/|stddef.h>|[a-z_0-9]+>$)", name)):
+            if not (
+                ours
+                if name.startswith('"')
+                else re.match(r"<(pybind11/|stddef.h>|[a-z_0-9]+>$)", name) or file in CUDA_HEADERS
+            ):
                 yield f"{path.relative_to(root)} -> {name}"
 
 
@@ -125,7 +134,7 @@ LEVELS = [
 ]
 LEVEL = {part: level for level, line in enumerate(LEVELS) for part in line.split()}
 
-# `cli` and `bench` ask it only which instruction set runs.
+# `cli` and `bench` ask it only which instruction set runs, and what the processor can do at most.
 KNOW_THE_KERNELS = {
     "backends.cpu",
     "backends.cuda",
@@ -135,9 +144,10 @@ KNOW_THE_KERNELS = {
     "threads",
     "cli",
     "bench.machine",
+    "bench.peers.fusedrnn",
 }
 HARD_DEPENDENCIES = {"numpy", "safetensors", "tqdm"}
-LAZY_DEPENDENCIES = {"matplotlib", "mpi4py", "pooch"}
+LAZY_DEPENDENCIES = {"matplotlib", "ml_dtypes", "mpi4py", "pooch"}
 
 
 def modules(root: Path) -> dict[str, Path]:

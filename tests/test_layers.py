@@ -110,7 +110,14 @@ def test_constructors_have_the_promised_arguments(maker, more):
         (
             "forward",
             ["x", "state"],
-            {"lengths": None, "reset": None, "training": True, "step": 0, "row_offset": 0},
+            {
+                "lengths": None,
+                "reset": None,
+                "training": True,
+                "step": 0,
+                "row_offset": 0,
+                "checkpoint_every": None,
+            },
         ),
         ("backward", ["saved", "dy", "dstate"], {"need_dx": True, "retain": False}),
     ],

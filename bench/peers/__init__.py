@@ -2,7 +2,7 @@
 
 Every module has two functions (`PeerModule`): `versions`, and `prepare`, which turns a problem into a call without
 arguments, which is what is timed, and a way to read the answer from what the call returned.
-The modules of this library and of PyTorch have a third one, `trainer` (`TrainingModule`).
+The modules of this library and of PyTorch have a third one, `trainer` (`TrainingModule`), and ours a fourth, `peak`.
 The call includes all work of one inference or of one forward and backward pass, and waits until it is done. Turning
 NumPy arrays into the library's own, compiling, and laying out weights for inference happen before.
 """
@@ -20,6 +20,11 @@ from fusedrnn.bench.cases import Problem
 from fusedrnn.bench.training import Assignment
 
 OURS = "fusedrnn"
+# Ourselves in other ways: without the lengths that a workload has, and on one thread.
+PADDED, ONE_THREAD = "fusedrnn_padded", "fusedrnn_one_thread"
+OURSELVES = (OURS, PADDED, ONE_THREAD)
+# Who is asked for workloads with lengths.
+WITH_LENGTHS = (OURS, PADDED, "torch")
 
 
 class UnsupportedError(Exception):
@@ -34,10 +39,12 @@ class Prepared:
     ----------
     call : does the work once
     answer : names the arrays in what `call` returned: y, and in training dx and the gradients by weight name
+    plan : how the library goes about it, in its own words, where it says so
     """
 
     call: Callable[[], Any]
     answer: Callable[[Any], dict[str, np.ndarray]]
+    plan: str = ""
 
 
 class PeerModule(Protocol):
@@ -67,6 +74,13 @@ class TrainingModule(PeerModule, Protocol):
         """Make a system ready, with its initial weights."""
 
 
+class OurModule(TrainingModule, Protocol):
+    """What our own module offers besides."""
+
+    def peak(self, dtype: str, milliseconds: float) -> float:
+        """GFLOP/s of independent multiply-adds on the threads of the last workload."""
+
+
 @dataclass(frozen=True)
 class Peer:
     """A library by name: the modules that it needs, and what to install when they are missing."""
@@ -93,5 +107,5 @@ PEERS = {
 
 
 def load(name: str) -> PeerModule:
-    """Import the module of a library: fusedrnn itself or one of `PEERS`."""
+    """Import the module of a library: fusedrnn itself, without lengths if it is `PADDED`, or one of `PEERS`."""
     return cast(PeerModule, importlib.import_module(f"fusedrnn.bench.peers.{name}"))

@@ -11,6 +11,7 @@ from fusedrnn.bench.peers import Prepared, Train
 from fusedrnn.bench.training import Assignment
 
 import fusedrnn
+from fusedrnn import _core
 
 LAYERS = {"lstm": fusedrnn.LSTM, "gru": fusedrnn.GRU, "rnn": fusedrnn.RNN}
 
@@ -27,18 +28,25 @@ def prepare(problem: Problem, threads: int | None) -> Prepared:
     workload = problem.workload
     layer = LAYERS[workload.cell](workload.case.inputs, workload.case.hidden, dtype=workload.dtype)
     layer.load_state_dict(problem.weights)
-    x, dy = problem.x, problem.dy
+    x, dy, lengths = problem.x, problem.dy, problem.lengths
+    # The line of the only layer: cell, type of number, plan.
+    plan = layer.explain(x.shape, training=workload.training).splitlines()[1].partition(f"{workload.dtype}, ")[2]
 
     def train() -> Any:
         # Weights change between training steps, so copies of them packed by the last call may not be used again.
         layer._changed()
-        y, _, saved = layer.forward(x)
+        y, _, saved = layer.forward(x, lengths=lengths)
         dx, _, grads = layer.backward(saved, dy)
         return y, dx, grads
 
     if workload.training:
-        return Prepared(train, lambda result: {"y": result[0], "dx": result[1], **result[2]})
-    return Prepared(lambda: layer(x), lambda result: {"y": result[0]})
+        return Prepared(train, lambda result: {"y": result[0], "dx": result[1], **result[2]}, plan)
+    return Prepared(lambda: layer(x, lengths=lengths), lambda result: {"y": result[0]}, plan)
+
+
+def peak(dtype: str, milliseconds: float) -> float:
+    """GFLOP/s of independent multiply-adds on the threads of the last workload."""
+    return _core.peak(np.dtype(dtype), milliseconds)
 
 
 def trainer(assignment: Assignment, threads: int | None) -> Train:

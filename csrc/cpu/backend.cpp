@@ -89,6 +89,13 @@ Plan PackedLayer<T>::plan(const Sizes& sizes, bool backward) const {
 }
 
 template <class T>
+int64_t PackedLayer<T>::segment_steps(const Sizes& sizes, int64_t every) const {
+  const CellInfo& cell = kCells[cell_];
+  if (cell.saved == 0 && cell.states == 1 && weights_.w_hr == nullptr) return 0;
+  return cpu::segment_steps(plan(sizes, true), sizes.T, every);
+}
+
+template <class T>
 void PackedLayer<T>::forward(const ForwardProblem<T>& problem) const {
   const CellKernels<T>& k = kernels().of<T>().cells[cell_];
   const RowOrder order = order_rows(problem.sizes, problem.extent);
@@ -102,8 +109,14 @@ template <class T>
 void PackedLayer<T>::backward(const BackwardProblem<T>& problem) const {
   const CellKernels<T>& k = kernels().of<T>().cells[cell_];
   const RowOrder order = order_rows(problem.sizes, problem.extent);
-  BackwardTask<T> task{&problem,         backward_panels(),   plan(problem.sizes, true),
-                       order.row.data(), order.length.data(), nullptr};
+  BackwardTask<T> task{&problem,
+                       backward_panels(),
+                       forward_,
+                       plan(problem.sizes, true),
+                       plan(problem.sizes, false).chunk_steps,
+                       order.row.data(),
+                       order.length.data(),
+                       nullptr};
   const Buffer workspace(k.backward_workspace(task));
   task.workspace = workspace.data();
   run_team(task.plan.threads, [&](Team& team, int thread) { k.backward(task, team, thread); });

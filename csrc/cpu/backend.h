@@ -32,6 +32,9 @@ class PackedLayer {
 
   Plan plan(const Sizes& sizes, bool backward) const;
 
+  // Checkpoints::steps for checkpoints at least `every` >= 1 steps apart; 0 for a cell of which nothing but y is kept.
+  int64_t segment_steps(const Sizes& sizes, int64_t every) const;
+
  private:
   const BackwardPanels<T>& backward_panels() const;  // packed when first wanted
 
@@ -83,5 +86,10 @@ void scale(const Vector<T>* vectors, int64_t count, T factor);
 // sums[k] = the squares of vector k, summed in float64: by blocks, and the blocks in rising order.
 template <class T>
 void sums_of_squares(const Vector<const T>* vectors, int64_t count, double* sums);
+
+// Operations a second, two a multiply-add, that all threads do together when each does nothing but independent
+// multiply-adds in registers for so long.
+template <class T>
+double peak(double seconds);
 
 }  // namespace fusedrnn::cpu

@@ -7,6 +7,7 @@
 #include "cpu/matmul.h"
 #include "cpu/optimiser_kernels.h"
 #include "cpu/pack.h"
+#include "cpu/peak.h"
 #include "cpu/scatter.h"
 #include "cpu/softmax.h"
 
@@ -68,7 +69,8 @@ constexpr cpu::TypeKernels<T> type_kernels() {
           &scatter_add<T>,
           {FUSEDRNN_OPTIMISERS(FUSEDRNN_UPDATE_KERNEL)},
           &scale<T>,
-          &sum_squares<T>};
+          &sum_squares<T>,
+          &multiply_add<T>};
 #undef FUSEDRNN_UPDATE_KERNEL
 #undef FUSEDRNN_CELL_KERNELS
 }

@@ -34,6 +34,7 @@ struct TypeKernels {
   void (*updates[kOptimiserCount])(const UpdateTask<T>&, Team&, int thread);
   void (*scale)(const ScaleTask<T>&, Team&, int thread);
   void (*sum_squares)(const SquaresTask<T>&, Team&, int thread);
+  int64_t (*multiply_add)(const PeakTask<T>&);  // returns how many operations these were, two a multiply-add
 };
 
 struct Kernels {

@@ -77,6 +77,11 @@ Plan plan_backward(const PlanInput& in) {
   return plan;
 }
 
+int64_t segment_steps(const Plan& backward, int64_t T, int64_t every) {
+  const int64_t steps = std::min(every, std::max<int64_t>(1, T));
+  return divide_up(steps, backward.chunk_steps) * backward.chunk_steps;
+}
+
 std::string describe(const Plan& plan) {
   if (plan.threads == 1) return "1 thread, chunks of " + std::to_string(plan.chunk_steps) + " steps";
   return std::to_string(plan.threads) + " threads by " + (plan.split == Split::kRows ? "rows" : "units") +

@@ -35,6 +35,10 @@ Plan plan_forward(const PlanInput& input);
 // threads.
 Plan plan_backward(const PlanInput& input);
 
+// Steps of a segment between checkpoints: at least `every` >= 1, or all of them, and whole chunks of the backward pass,
+// so that the sums of the weight gradients are those without checkpoints.
+int64_t segment_steps(const Plan& backward, int64_t T, int64_t every);
+
 std::string describe(const Plan& plan);
 
 }  // namespace fusedrnn::cpu

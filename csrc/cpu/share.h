@@ -16,9 +16,11 @@ using cpu::Team;
 FUSEDRNN_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 FUSEDRNN_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
+FUSEDRNN_INLINE int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
 template <class T>
 FUSEDRNN_INLINE int64_t groups_of(int64_t columns) {
-  return (columns + Vec<T>::kWidth - 1) / Vec<T>::kWidth;
+  return divide_up(columns, Vec<T>::kWidth);
 }
 
 // Columns of a row, rounded up to whole vectors.
@@ -111,6 +113,15 @@ struct Clock {
     return *extent.reset.at(t, row[m]) != 0;
   }
 };
+
+// h before step s of position m, (P) values; zeros where there was none or a reset cuts it off.
+template <class T>
+FUSEDRNN_INLINE const T* output_before(const BackwardProblem<T>& p, const Clock& clock, const T* zeros, int64_t s,
+                                       int64_t m) {
+  if (clock.cut(s, m)) return zeros;
+  if (s > 0) return p.y.at(clock.time_before(clock.time(s, m)), clock.row[m]);
+  return p.state_in[0] ? p.state_in[0] + clock.row[m] * p.sizes.P : zeros;
+}
 
 // Sets the columns of every row beyond its length to zero; rows are dealt out among the threads.
 template <class T>

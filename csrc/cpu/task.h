@@ -45,7 +45,9 @@ template <class T>
 struct BackwardTask {
   const BackwardProblem<T>* problem;
   BackwardPanels<T> panels;
+  ForwardPanels<T> forward_panels;  // to make again what forward did not keep
   Plan plan;
+  int64_t forward_chunk_steps;  // of the forward pass: steps whose products are made together
   const int64_t* row;
   const int64_t* length;
   char* workspace;
@@ -98,6 +100,14 @@ struct ScatterTask {
   const int64_t* ids;  // (rows), each in [0, table_rows)
   const T* x;          // (rows, columns)
   T* out;              // (table_rows, columns)
+};
+
+// Multiply-adds for their own sake, see cpu/peak.h.
+template <class T>
+struct PeakTask {
+  int64_t rounds;  // of one multiply-add a chain: chain * factor + term
+  T factor, term;
+  T* result;  // one number, so that the compiler may leave nothing out
 };
 
 // The tasks below are for lists of vectors. starts (count + 1) says where each begins if they are laid end to end.

@@ -5,7 +5,7 @@
 //
 // so that one kernel makes a step. With a projection y = W_hr h', there are two: dy_t + dh, and W_hr^T of it to the
 // cell. A last product, "step -1", leaves the gradient of the initial state. What runs from step to step, the direct
-// path and the gradients of states 1.., lies in dstate_in, which starts as dstate_out.
+// path and the gradients of states 1.., starts as dstate_out.
 #pragma once
 
 #include "cuda/forward_step.h"
@@ -21,64 +21,68 @@ FUSEDRNN_INLINE const T* gradient_after(const BackwardLoop<T>& p, int64_t gates,
 
 // dh after step s of position m, entry j of P, with the sum of the product.
 template <class Cell, class T>
-FUSEDRNN_INLINE T output_gradient(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, T sum) {
-  const T running = p.dstate_in[0][p.rows.batch(m) * p.sizes.P + j];
+FUSEDRNN_INLINE Wide<T> output_gradient(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> sum) {
+  const Wide<T> running = p.running[0][p.rows.batch(m) * p.sizes.P + j];
   if (s + 1 == p.rows.length_of(m)) return running;  // dstate_out
-  if (p.rows.cut(s + 1, m)) return T(0);
+  if (p.rows.cut(s + 1, m)) return Wide<T>(0);
   return Cell::kReadsOutput ? running + sum : sum;
 }
 
 // The cell of unit j backwards. dh: gradient of its output.
 template <class Cell, class T>
-FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, T dh) {
-  using V = Value<T>;
+FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> dh) {
+  using V = Value<Wide<T>>;
   constexpr int G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
   const int64_t H = p.sizes.H, b = p.rows.batch(m), t = p.rows.time(s, m), place = t * p.rows.rows + b;
   const bool cut = p.rows.cut(s, m);
   V saved[K > 0 ? K : 1], before[S], after[S], dafter[S], dgx[G], dgh[G], dbefore[S];
-  for (int k = 0; k < K; ++k) saved[k] = V(p.saved.gates[(place * K + k) * H + j]);
+  for (int k = 0; k < K; ++k) saved[k] = V(wide(p.saved.gates[(place * K + k) * H + j]));
   const T* h = Cell::kReadsOutput ? output_before(p, p.y, s, m) : nullptr;
-  before[0] = V(h == nullptr ? T(0) : h[j]);
-  after[0] = Cell::kReadsOutput ? V(p.y.at(t, b)[j]) : V(0);
+  before[0] = h == nullptr ? V(0) : V(wide(h[j]));
+  after[0] = Cell::kReadsOutput ? V(wide(p.y.at(t, b)[j])) : V(0);
   dafter[0] = V(dh);
   for (int k = 1; k < S; ++k) {
     const int64_t state = (k - 1) * H + j;
-    after[k] = V(p.saved.states[place * (S - 1) * H + state]);
+    after[k] = V(wide(p.saved.states[place * (S - 1) * H + state]));
     if (cut)
       before[k] = V(0);
     else if (s > 0)
-      before[k] = V(p.saved.states[(p.rows.time(s - 1, m) * p.rows.rows + b) * (S - 1) * H + state]);
+      before[k] = V(wide(p.saved.states[(p.rows.time(s - 1, m) * p.rows.rows + b) * (S - 1) * H + state]));
     else
-      before[k] = V(p.state_in[k] == nullptr ? T(0) : p.state_in[k][b * H + j]);
-    dafter[k] = V(p.dstate_in[k][b * H + j]);
+      before[k] = p.state_in[k] == nullptr ? V(0) : V(wide(p.state_in[k][b * H + j]));
+    dafter[k] = V(p.running[k][b * H + j]);
   }
 
   Cell::backward(saved, before, after, dafter, dgx, dgh, dbefore);
 
   const int64_t gradients = p.rows.place(s, m) * G * H;
   for (int q = 0; q < G; ++q) {
-    p.dgx[gradients + q * H + j] = dgx[q].number;
-    if (!Cell::kOneGateGradient) p.dgh[gradients + q * H + j] = dgh[q].number;
+    p.dgx[gradients + q * H + j] = narrow<T>(dgx[q].number);
+    if (!Cell::kOneGateGradient) p.dgh[gradients + q * H + j] = narrow<T>(dgh[q].number);
   }
-  if (Cell::kReadsOutput) p.dstate_in[0][b * H + j] = dbefore[0].number;
-  for (int k = 1; k < S; ++k) p.dstate_in[k][b * H + j] = cut ? T(0) : dbefore[k].number;
+  if (Cell::kReadsOutput) p.running[0][b * H + j] = dbefore[0].number;
+  for (int k = 1; k < S; ++k) {
+    const V value = cut ? V(0) : dbefore[k];
+    p.running[k][b * H + j] = value.number;
+    if (s == 0) p.dstate_in[k][b * H + j] = narrow<T>(value.number);
+  }
 }
 
 // Step s for entry j of the output: its gradient, and what stood there before the step, for dW_hh.
 template <class Cell, class T>
-FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, T sum) {
+FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> sum) {
   const int64_t P = p.sizes.P, b = p.rows.batch(m);
-  T dh = output_gradient<Cell>(p, s, m, j, sum);
+  Wide<T> dh = output_gradient<Cell>(p, s, m, j, sum);
   if (s < 0) {
-    p.dstate_in[0][b * P + j] = dh;
+    p.dstate_in[0][b * P + j] = narrow<T>(dh);
     return;
   }
-  if (p.dy) dh += p.dy.at(p.rows.time(s, m), b)[j];
+  if (p.dy) dh += wide(p.dy.at(p.rows.time(s, m), b)[j]);
   const int64_t place = p.rows.place(s, m);
   const T* h = output_before(p, p.y, s, m);
-  p.before[place * P + j] = h == nullptr ? T(0) : h[j];
+  p.before[place * P + j] = h == nullptr ? narrow<T>(Wide<T>(0)) : h[j];
   if (p.w_hr != nullptr)
-    p.doutput[place * P + j] = dh;
+    p.doutput[place * P + j] = narrow<T>(dh);
   else
     undo_unit<Cell>(p, s, m, j, dh);
 }
@@ -90,7 +94,7 @@ __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
   multiply_tile<T, 1, R>(
       blockIdx.x, p.rows.live(s < 0 ? 0 : s), P, gates, Factor<T>{p.w_hh, P, 1, 0},
       [&](int64_t m) { return gradient_after(p, gates, s, m); },
-      [&](int64_t m, int64_t j, const T* sums) { undo_output<Cell>(p, s, m, j, sums[0]); });
+      [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_output<Cell>(p, s, m, j, sums[0]); });
 }
 
 // The gradient of the cell's output, W_hr^T (dy_t + dh), and the cell.
@@ -101,7 +105,7 @@ __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
   multiply_tile<T, 1, R>(
       blockIdx.x, p.rows.live(s), H, P, Factor<T>{p.w_hr, H, 1, 0},
       [&](int64_t m) -> const T* { return p.doutput + p.rows.place(s, m) * P; },
-      [&](int64_t m, int64_t j, const T* sums) { undo_unit<Cell>(p, s, m, j, sums[0]); });
+      [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_unit<Cell>(p, s, m, j, sums[0]); });
 }
 
 }  // namespace fusedrnn::cuda

@@ -20,39 +20,47 @@ FUSEDRNN_INLINE const E* output_before(const Loop& p, const Sequence<E>& y, int6
   return p.state_in[0] == nullptr ? nullptr : p.state_in[0] + b * p.sizes.P;
 }
 
+// y_t of position m in step s, entry j.
+template <class T>
+FUSEDRNN_INLINE void put_output(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> value) {
+  const int64_t b = p.rows.batch(m);
+  p.y.at(p.rows.time(s, m), b)[j] = narrow<T>(value);
+  if (s + 1 == p.rows.length_of(m)) p.state_out[0][b * p.sizes.P + j] = narrow<T>(value);
+}
+
 // The cell of unit j in step s of position m, with the G recurrent sums.
 template <class Cell, class T>
-FUSEDRNN_INLINE void forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, const T* sums) {
-  using V = Value<T>;
+FUSEDRNN_INLINE void forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, const Wide<T>* sums) {
+  using V = Value<Wide<T>>;
   constexpr int G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
   const int64_t H = p.sizes.H, b = p.rows.batch(m), t = p.rows.time(s, m), place = t * p.rows.rows + b;
   const T* gx_row = p.gx + p.rows.place(s, m) * G * H;
   V gx[G], gh[G], before[S], after[S], saved[K > 0 ? K : 1];
   for (int q = 0; q < G; ++q) {
     const int64_t at = q * H + j;
-    gx[q] = V(p.b_ih == nullptr ? gx_row[at] : gx_row[at] + p.b_ih[at]);
-    gh[q] = V(p.b_hh == nullptr ? sums[q] : sums[q] + p.b_hh[at]);
+    gx[q] = V(p.b_ih == nullptr ? wide(gx_row[at]) : wide(gx_row[at]) + wide(p.b_ih[at]));
+    gh[q] = V(p.b_hh == nullptr ? sums[q] : sums[q] + wide(p.b_hh[at]));
   }
   const T* h = Cell::kReadsOutput ? output_before(p, Sequence<const T>{p.y.data, p.y.step_stride, p.y.row_stride}, s, m)
                                   : nullptr;
-  before[0] = V(h == nullptr ? T(0) : h[j]);
+  before[0] = h == nullptr ? V(0) : V(wide(h[j]));
   const bool cut = S > 1 && p.rows.cut(s, m);
-  for (int k = 1; k < S; ++k) before[k] = V(cut ? T(0) : p.state_out[k][b * H + j]);
+  for (int k = 1; k < S; ++k) before[k] = cut ? V(0) : V(p.running[k][b * H + j]);
 
   Cell::forward(gx, gh, before, after, saved);
 
+  const bool last = s + 1 == p.rows.length_of(m);
   for (int k = 1; k < S; ++k) {
-    p.state_out[k][b * H + j] = after[k].number;
-    if (p.saved.states != nullptr) p.saved.states[(place * (S - 1) + k - 1) * H + j] = after[k].number;
+    p.running[k][b * H + j] = after[k].number;
+    if (last) p.state_out[k][b * H + j] = narrow<T>(after[k].number);
+    if (p.saved.states != nullptr) p.saved.states[(place * (S - 1) + k - 1) * H + j] = narrow<T>(after[k].number);
   }
   if (p.saved.gates != nullptr)
-    for (int k = 0; k < K; ++k) p.saved.gates[(place * K + k) * H + j] = saved[k].number;
-  if (p.w_hr != nullptr) {
-    (p.saved.raw != nullptr ? p.saved.raw + place * H : p.raw + b * H)[j] = after[0].number;
-  } else {
-    p.y.at(t, b)[j] = after[0].number;
-    if (s + 1 == p.rows.length_of(m)) p.state_out[0][b * H + j] = after[0].number;
-  }
+    for (int k = 0; k < K; ++k) p.saved.gates[(place * K + k) * H + j] = narrow<T>(saved[k].number);
+  if (p.w_hr != nullptr)
+    (p.saved.raw != nullptr ? p.saved.raw + place * H : p.raw + b * H)[j] = narrow<T>(after[0].number);
+  else
+    put_output(p, s, m, j, after[0].number);
 }
 
 template <class Cell, class T, int R>
@@ -62,7 +70,7 @@ __global__ void __launch_bounds__(Tile<T, Cell::kGates, R>::kThreads)
   const Sequence<const T> y{p.y.data, p.y.step_stride, p.y.row_stride};
   multiply_tile<T, Cell::kGates, R>(
       blockIdx.x, p.rows.live(s), p.sizes.H, p.sizes.P, w_hh, [&](int64_t m) { return output_before(p, y, s, m); },
-      [&](int64_t m, int64_t j, const T* sums) { forward_unit<Cell>(p, s, m, j, sums); });
+      [&](int64_t m, int64_t j, const Wide<T>* sums) { forward_unit<Cell>(p, s, m, j, sums); });
 }
 
 // y_t = W_hr h'
@@ -76,11 +84,7 @@ __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
         const int64_t b = p.rows.batch(m);
         return p.saved.raw != nullptr ? p.saved.raw + (p.rows.time(s, m) * p.rows.rows + b) * H : p.raw + b * H;
       },
-      [&](int64_t m, int64_t j, const T* sums) {
-        const int64_t b = p.rows.batch(m);
-        p.y.at(p.rows.time(s, m), b)[j] = sums[0];
-        if (s + 1 == p.rows.length_of(m)) p.state_out[0][b * P + j] = sums[0];
-      });
+      [&](int64_t m, int64_t j, const Wide<T>* sums) { put_output(p, s, m, j, sums[0]); });
 }
 
 }  // namespace fusedrnn::cuda

@@ -21,7 +21,7 @@ struct Device {
 // A recurrent product: sums over `depth` for `columns` units of `gates` sums each, for `rows` rows, step after step.
 struct PlanInput {
   int64_t rows, columns, depth;
-  int gates, element_bytes;
+  int gates, element_bytes;  // two bytes are half or bfloat16, whose products run on tensor cores
   bool projection;
 };
 
@@ -34,13 +34,10 @@ struct Plan {
   double step_us = 0;      // what the model expects a step to take
 };
 
-// The shape of a block in tier grid, see cuda/resident.h.
+// The shape of a block in tier grid, see cuda/slices.h.
 constexpr int kGridThreads = 256;
 constexpr int kColumnsAThread = 4;
 constexpr int kRowsAThread = 8;
-
-// Shared memory of a block of tier grid: its part of the weights, the rows of a turn, the sums of all slices of depth.
-int64_t grid_shared_bytes(int64_t depth, int units, int gates, int element_bytes);
 
 // tier: "" for what the model finds fastest, or the name of the tier to take. Throws std::invalid_argument when that is
 // unknown or cannot run the problem.

@@ -4,6 +4,7 @@
 // gate gradients are there for the products of the weight gradients when it has run. All pointers are to device memory.
 #pragma once
 
+#include "cuda/number.h"
 #include "cuda/rows.h"
 
 namespace fusedrnn::cuda {
@@ -19,8 +20,9 @@ struct ForwardLoop {
   const T* w_hr;                  // (P, H), nullptr: no projection
   const T* state_in[kMaxStates];  // (B, P or H), nullptr: zeros
   Sequence<T> y;                  // (T, B, P); beyond a row's length it is not touched
-  T* state_out[kMaxStates];       // (B, P or H); states 1.. run in here
-  Saved<T> saved;                 // null: inference
+  T* state_out[kMaxStates];       // (B, P or H)
+  Wide<T>* running[kMaxStates];   // (B, H): states 1.. from step to step; state_out itself where T is wide
+  Saved<T> saved;                 // (T, B, ..) by time and row; null: inference
   T* raw;                         // (B, H): the output before the projection, of one step; nullptr without one
 };
 
@@ -35,7 +37,8 @@ struct BackwardLoop {
   Saved<const T> saved;             // as forward left it
   Sequence<const T> dy;             // (T, B, P), absent: zeros
   const T* dstate_out[kMaxStates];  // (B, P or H), nullptr: zeros
-  T* dstate_in[kMaxStates];         // (B, P or H); all of them run in here
+  T* dstate_in[kMaxStates];         // (B, P or H)
+  Wide<T>* running[kMaxStates];     // (B, P or H): gradients of the states from step to step, or dstate_in itself
   T* dgx;                           // (places, G*H)
   T* dgh;                           // (places, G*H), dgx when the cell has one gate gradient
   T* before;                        // (places, P): h before each step, the other factor of dW_hh

@@ -11,6 +11,7 @@
 
 #include "contract/inline.h"
 #include "cuda/launch.h"
+#include "cuda/number.h"
 
 namespace fusedrnn::cuda {
 
@@ -30,8 +31,8 @@ struct Tile {
 
   struct Shared {
     const T* row[kRows];
-    T left[kRows][kDepth + 1];  // one more, so that a column of it lies in different banks
-    T right[G][kDepth][kUnits + 1];
+    Wide<T> left[kRows][kDepth + 1];  // one more, so that a column of it lies in different banks
+    Wide<T> right[G][kDepth][kUnits + 1];
   };
 
   static int64_t blocks(int64_t rows, int64_t columns) { return divide_up(rows, kRows) * divide_up(columns, kUnits); }
@@ -50,13 +51,13 @@ __device__ void multiply_tile(int64_t tile, int64_t rows, int64_t columns, int64
 
   for (int r = thread; r < Tiles::kRows; r += Tiles::kThreads)
     shared.row[r] = first_row + r < rows ? row_at(first_row + r) : nullptr;
-  T total[R][G] = {}, sum[R][G] = {};
+  Wide<T> total[R][G] = {}, sum[R][G] = {};
   for (int64_t k0 = 0; k0 < depth; k0 += Tiles::kDepth) {
     const int count = static_cast<int>(depth - k0 < Tiles::kDepth ? depth - k0 : Tiles::kDepth);
     __syncthreads();
     for (int e = thread; e < Tiles::kRows * Tiles::kDepth; e += Tiles::kThreads) {
       const int r = e / Tiles::kDepth, k = e % Tiles::kDepth;
-      shared.left[r][k] = k < count && shared.row[r] != nullptr ? shared.row[r][k0 + k] : T(0);
+      shared.left[r][k] = k < count && shared.row[r] != nullptr ? wide(shared.row[r][k0 + k]) : Wide<T>(0);
     }
     for (int e = thread; e < G * Tiles::kUnits * Tiles::kDepth; e += Tiles::kThreads) {
       // Neighbouring threads read neighbouring numbers, along k or along the columns.
@@ -65,11 +66,8 @@ __device__ void multiply_tile(int64_t tile, int64_t rows, int64_t columns, int64
       const int k = along_k ? e % Tiles::kDepth : e / Tiles::kUnits % Tiles::kDepth;
       const int u = along_k ? e / Tiles::kDepth % Tiles::kUnits : e % Tiles::kUnits;
       const bool inside = k < count && first_unit + u < columns;
-      shared.right[q][k][u] =
-          inside
-              ? factor
-                    .data[(k0 + k) * factor.k_stride + (first_unit + u) * factor.column_stride + q * factor.gate_stride]
-              : T(0);
+      const int64_t at = (k0 + k) * factor.k_stride + (first_unit + u) * factor.column_stride + q * factor.gate_stride;
+      shared.right[q][k][u] = inside ? wide(factor.data[at]) : Wide<T>(0);
     }
     __syncthreads();
     for (int k = 0; k < Tiles::kDepth; ++k)
@@ -77,7 +75,7 @@ __device__ void multiply_tile(int64_t tile, int64_t rows, int64_t columns, int64
         for (int q = 0; q < G; ++q) sum[r][q] += shared.left[row + r][k] * shared.right[q][k][unit];
     if ((k0 + Tiles::kDepth) % Tiles::kRun == 0 || k0 + Tiles::kDepth >= depth)
       for (int r = 0; r < R; ++r)
-        for (int q = 0; q < G; ++q) total[r][q] += sum[r][q], sum[r][q] = T(0);
+        for (int q = 0; q < G; ++q) total[r][q] += sum[r][q], sum[r][q] = Wide<T>(0);
   }
   if (first_unit + unit >= columns) return;
   for (int r = 0; r < R; ++r)

@@ -33,6 +33,7 @@ def forward(
     state_out: tuple[Any, ...],
     saved: tuple[Any, ...] | None,
     raw: Any,
+    running: tuple[Any, ...],
     arrived: Any,
     stream: int,
 ) -> None: ...
@@ -50,6 +51,7 @@ def backward(
     dstate_out: tuple[Any, ...],
     dstate_in: tuple[Any, ...],
     gradients: tuple[Any, ...],
+    running: tuple[Any, ...],
     arrived: Any,
     stream: int,
 ) -> None: ...

@@ -41,11 +41,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Kept:
-    """What backward needs of one layer: its input (None: ids), its output, the kernel's values by direction."""
+    """What backward needs of one layer: its input (None: ids), its output, the kernel's values by direction.
+
+    With ``segment > 0`` these are the states that enter segments of so many steps.
+    """
 
     x: np.ndarray | None
     y: np.ndarray
     values: list[Values]
+    segment: int
 
 
 class _Dropout(NamedTuple):
@@ -101,9 +105,9 @@ class Recurrent(Module):
             raise ValueError(
                 f"{where}: proj_size must be smaller than hidden_size = {self.hidden_size}, got {self.proj_size}"
             )
-        self.dtype = parameter_dtype(where, dtype)
         self._backend = of_device(where, device)
         self.device = self._backend.name
+        self.dtype = parameter_dtype(where, dtype, self._backend.dtypes)
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         self.seed = checks.integer(where, "seed", seed, 0, MAX_SEED)
@@ -242,6 +246,7 @@ class Recurrent(Module):
         training: bool = True,
         step: int = 0,
         row_offset: int = 0,
+        checkpoint_every: int | None = None,
     ) -> tuple[np.ndarray, State, Saved]:
         """Run the layers and keep what `backward` needs.
 
@@ -252,6 +257,10 @@ class Recurrent(Module):
         training : False turns dropout off
         step : number of the training step, 0 <= step < 2**32; with every step come other dropout masks
         row_offset : number of row 0 within the whole batch, where this is a part of it
+        checkpoint_every : k >= 1, for long sequences: of every layer keep x, y and the states of one step in k, and let
+            `backward` compute the rest again, a segment of k steps at a time. k is rounded up to whole chunks of the
+            backward pass (`explain` names them), so that all results have the same bits. None: keep the gates and the
+            states of all steps
 
         Returns
         -------
@@ -261,7 +270,17 @@ class Recurrent(Module):
         Raises
         ------
         TypeError, ValueError
-            As for a call of the layer.
+            As for a call of the layer, or `checkpoint_every` is no integer >= 1.
+
+        Examples
+        --------
+        >>> lstm = fr.LSTM(2, 3, seed=0)
+        >>> x = np.random.default_rng(0).normal(size=(4000, 1, 2)).astype("float32")
+        >>> y, state, saved = lstm.forward(x, checkpoint_every=300)  # c of 7 steps, not of 4000, and no gates
+        >>> dx, dstate0, grads = lstm.backward(saved, y)
+        >>> y, state, saved = lstm.forward(x)
+        >>> np.array_equal(dx, lstm.backward(saved, y)[0])
+        True
         """
         where = f"{type(self).__name__}.forward"
         layout, batch = self._intake(where, x, state, lengths, reset)
@@ -269,10 +288,12 @@ class Recurrent(Module):
         coordinates = {"seed": self.seed, "step": step, "row_offset": row_offset}
         check_coordinates(where, (batch.steps, batch.rows, columns), site=0, **coordinates)
         training = checks.boolean(where, "training", training)
+        if checkpoint_every is not None:
+            checkpoint_every = checks.integer(where, "checkpoint_every", checkpoint_every, 1)
         drop = _Dropout(self.dropout, **coordinates) if training and self.dropout > 0 else None
         kept: list[_Kept] = []
         inside = self._backend.empty((batch.steps, batch.rows, columns), self.dtype)
-        state_after = self._stack(batch, inside, kept, drop)
+        state_after = self._stack(batch, inside, kept, drop, checkpoint_every)
         y, outside = layout.new_sequence(batch.steps, batch.rows, columns)
         outside[...] = inside  # the kernels read their own again
         return y, self._state_out(layout, state_after), Saved(self, layout=layout, batch=batch, kept=kept, drop=drop)
@@ -365,7 +386,12 @@ class Recurrent(Module):
         return dx, self._state_out(layout, dstate0), grads
 
     def _stack(
-        self, batch: Batch, y: np.ndarray, kept: list[_Kept] | None, drop: _Dropout | None
+        self,
+        batch: Batch,
+        y: np.ndarray,
+        kept: list[_Kept] | None,
+        drop: _Dropout | None,
+        checkpoint_every: int | None = None,
     ) -> tuple[np.ndarray, ...]:
         """Fill y (T, B, D*P), a view, and return the states after the last step; with `kept`, add an entry a layer."""
         state_after = self._new_states(batch.rows)
@@ -373,10 +399,11 @@ class Recurrent(Module):
         for layer in range(self.num_layers):
             last = layer == self.num_layers - 1
             out = y if last else self._backend.empty((batch.steps, batch.rows, y.shape[2]), self.dtype)
+            segment = self._segment_steps(layer, batch, checkpoint_every)
             values: list[Values] = []
             for direction in range(self._directions):
                 at = layer * self._directions + direction
-                keep: Values | None = None if kept is None else self._new_values(batch.steps, batch.rows)
+                keep: Values | None = None if kept is None else self._new_values(batch.steps, batch.rows, segment)
                 self._packed(layer, direction).forward(
                     x,
                     batch.ids if layer == 0 else None,
@@ -387,13 +414,22 @@ class Recurrent(Module):
                     self._columns(out, direction),
                     self._state_at(state_after, at),
                     keep,
+                    segment,
                 )
                 if keep is not None:
                     values.append(keep)
             if kept is not None:
-                kept.append(_Kept(x, out, values))
+                kept.append(_Kept(x, out, values, segment))
             x = out if drop is None or last else drop.apply(layer, out)
         return state_after
+
+    def _segment_steps(self, layer: int, batch: Batch, checkpoint_every: int | None) -> int:
+        """Steps between the states that are kept; 0 where all are."""
+        if checkpoint_every is None:
+            return 0
+        every = min(checkpoint_every, max(1, batch.steps))
+        segment: int = self._packed(layer, 0).segment_steps(batch.steps, batch.rows, every)
+        return segment
 
     def _backward_one(
         self,
@@ -419,6 +455,7 @@ class Recurrent(Module):
             bool(direction),
             self._columns(kept.y, direction),
             kept.values[direction],
+            kept.segment,
             None if dy is None else self._columns(dy, direction),
             self._state_at(dstate_after, at),
             dx,
@@ -469,9 +506,15 @@ class Recurrent(Module):
         width = self._output_size
         return value[..., direction * width : (direction + 1) * width]
 
-    def _new_values(self, steps: int, rows: int) -> Values:
-        """Room for what the kernel keeps: gates (T, B, K, H), states (T, B, S-1, H), h before projection (T, B, H)."""
+    def _new_values(self, steps: int, rows: int, segment: int) -> Values:
+        """Room for what the kernel keeps: gates (T, B, K, H), states (T, B, S-1, H), h before projection (T, B, H).
+
+        With segments nothing but the states that enter them, (N, S-1, B, H), where the first segment needs none.
+        """
         cell, hidden = self._cell, self.hidden_size
+        if segment > 0:
+            entering = (max(0, steps - 1) // segment, cell.states - 1, rows, hidden)
+            return None, self._backend.empty(entering, self.dtype) if cell.states > 1 else None, None
         shapes = (
             (steps, rows, cell.saved, hidden) if cell.saved else None,
             (steps, rows, cell.states - 1, hidden) if cell.states > 1 else None,

@@ -4,6 +4,8 @@
 // came.
 #pragma once
 
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -36,6 +38,8 @@ template <class E>
 constexpr const char* type_code() {
   if constexpr (std::is_same_v<E, float>) return "<f4";
   if constexpr (std::is_same_v<E, double>) return "<f8";
+  if constexpr (std::is_same_v<E, __half>) return "<f2";
+  if constexpr (std::is_same_v<E, __nv_bfloat16>) return "<V2";  // as ml_dtypes names it
   if constexpr (std::is_same_v<E, int64_t>) return "<i8";
   if constexpr (std::is_same_v<E, uint16_t>) return "<u2";
   if constexpr (std::is_same_v<E, uint32_t>) return "<u4";

@@ -77,6 +77,18 @@ void states(const char* function, const char* name, const Sizes& sizes, int coun
     out[k] = dense<E>(arrays[k], {function, name, k == 0 ? "(B, P)" : "(B, H)", {sizes.B, k == 0 ? sizes.P : sizes.H}});
 }
 
+// States from step to step: the arrays of `own` themselves if they are wide, else those of `given`.
+template <class T, size_t N>
+void running_states(const char* function, const Sizes& sizes, int count, const py::tuple& given, T* const (&own)[N],
+                    cuda::Wide<T>* (&out)[N]) {
+  if constexpr (std::is_same_v<T, cuda::Wide<T>>) {
+    for (int k = 0; k < count; ++k) out[k] = own[k];
+  } else {
+    states<cuda::Wide<T>>(function, "running", sizes, count, given, out);
+    for (int k = 0; k < count; ++k) present(out[k], {function, "running", "", {}});
+  }
+}
+
 template <class E>
 Saved<E> kept(const char* function, const CellInfo& info, const Sizes& s, bool projects, const py::tuple& arrays) {
   if (arrays.size() != 3) throw py::value_error(std::string(function) + ": saved must be three arrays or Nones");
@@ -108,7 +120,7 @@ cuda::Plan plan_of(int cell, const Sizes& sizes, bool projection, bool backward,
 template <class T>
 void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py::tuple& weights, Sizes sizes,
                 const py::tuple& state_in, const py::object& y, const py::tuple& state_out, const py::object& saved,
-                const py::object& raw, const py::object& arrived, uintptr_t stream) {
+                const py::object& raw, const py::tuple& running, const py::object& arrived, uintptr_t stream) {
   constexpr const char* kName = "forward";
   const CellInfo& info = kCells[cell];
   const auto [T_, B, I, H, P] = sizes;
@@ -128,6 +140,7 @@ void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py
   states<T>(kName, "state_in", sizes, info.states, state_in, loop.state_in);
   states<T>(kName, "state_out", sizes, info.states, state_out, loop.state_out);
   for (int k = 0; k < info.states; ++k) present(loop.state_out[k], {kName, "state_out", "", {}});
+  running_states<T>(kName, sizes, info.states, running, loop.state_out, loop.running);
   if (!saved.is_none()) loop.saved = kept<T>(kName, info, sizes, loop.w_hr != nullptr, py::cast<py::tuple>(saved));
   loop.raw = dense<T>(raw, raw_rule);
   if (loop.w_hr != nullptr && loop.saved.raw == nullptr) present(loop.raw, raw_rule);
@@ -140,7 +153,8 @@ void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py
 template <class T>
 void backward_of(int cell, const DeviceRows& rows, const py::tuple& weights, Sizes sizes, const py::tuple& state_in,
                  const py::object& y, const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out,
-                 const py::tuple& dstate_in, const py::tuple& gradients, const py::object& arrived, uintptr_t stream) {
+                 const py::tuple& dstate_in, const py::tuple& gradients, const py::tuple& running,
+                 const py::object& arrived, uintptr_t stream) {
   constexpr const char* kName = "backward";
   const CellInfo& info = kCells[cell];
   const auto [T_, B, I, H, P] = sizes;
@@ -159,6 +173,7 @@ void backward_of(int cell, const DeviceRows& rows, const py::tuple& weights, Siz
   states<T>(kName, "dstate_out", sizes, info.states, dstate_out, loop.dstate_out);
   states<T>(kName, "dstate_in", sizes, info.states, dstate_in, loop.dstate_in);
   for (int k = 0; k < info.states; ++k) present(loop.dstate_in[k], {kName, "dstate_in", "", {}});
+  running_states<T>(kName, sizes, info.states, running, loop.dstate_in, loop.running);
   const auto made = [&](int which, const char* name, int64_t columns) {
     return present(rows.by_place<T>(gradients[which], kName, name, columns, loop.rows), {kName, name, "", {}});
   };
@@ -179,39 +194,49 @@ Sizes sizes_of(int cell, const DeviceRows& rows, int64_t hidden, int64_t outputs
   return {rows.view().steps, rows.view().rows, 1, hidden, outputs};
 }
 
-bool is_double(const std::string& dtype) {
-  if (dtype == "float32" || dtype == "float64") return dtype == "float64";
-  throw py::type_error("cuda: dtype must be float32 or float64, got " + dtype);
+// Calls `run` with a value of the named type.
+template <class Run>
+auto with_type(const std::string& dtype, const Run& run) {
+  if (dtype == "float32") return run(float{});
+  if (dtype == "float64") return run(double{});
+  if (dtype == "float16") return run(__half{});
+  if (dtype == "bfloat16") return run(__nv_bfloat16{});
+  throw py::type_error("cuda: dtype must be float32, float64, float16 or bfloat16, got " + dtype);
 }
 
 void forward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs, const DeviceRows& rows,
              const py::object& gx, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
-             const py::tuple& state_out, const py::object& saved, const py::object& raw, const py::object& arrived,
-             uintptr_t stream) {
+             const py::tuple& state_out, const py::object& saved, const py::object& raw, const py::tuple& running,
+             const py::object& arrived, uintptr_t stream) {
   const int index = cell_index(cell);
   const Sizes sizes = sizes_of(index, rows, hidden, outputs);
   if (weights.size() != 4) throw py::value_error("forward: weights must be w_hh, b_ih, b_hh and w_hr");
-  const auto run = is_double(dtype) ? &forward_of<double> : &forward_of<float>;
-  run(index, rows, gx, weights, sizes, state_in, y, state_out, saved, raw, arrived, stream);
+  with_type(dtype, [&](auto zero) {
+    forward_of<decltype(zero)>(index, rows, gx, weights, sizes, state_in, y, state_out, saved, raw, running, arrived,
+                               stream);
+  });
 }
 
 void backward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs,
               const DeviceRows& rows, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
               const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out, const py::tuple& dstate_in,
-              const py::tuple& gradients, const py::object& arrived, uintptr_t stream) {
+              const py::tuple& gradients, const py::tuple& running, const py::object& arrived, uintptr_t stream) {
   const int index = cell_index(cell);
   const Sizes sizes = sizes_of(index, rows, hidden, outputs);
   if (weights.size() != 4) throw py::value_error("backward: weights must be w_hh, b_ih, b_hh and w_hr");
   if (gradients.size() != 4) throw py::value_error("backward: gradients must be dgx, dgh, before and doutput");
-  const auto run = is_double(dtype) ? &backward_of<double> : &backward_of<float>;
-  run(index, rows, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in, gradients, arrived, stream);
+  with_type(dtype, [&](auto zero) {
+    backward_of<decltype(zero)>(index, rows, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in, gradients,
+                                running, arrived, stream);
+  });
 }
 
 std::string plan(const std::string& cell, const std::string& dtype, int64_t rows, int64_t hidden, int64_t outputs,
                  bool backward) {
   const int index = cell_index(cell);
   const Sizes sizes{1, rows, 1, hidden, outputs};
-  return cuda::describe(plan_of(index, sizes, hidden != outputs, backward, is_double(dtype) ? 8 : 4));
+  const int bytes = with_type(dtype, [](auto zero) { return static_cast<int>(sizeof zero); });
+  return cuda::describe(plan_of(index, sizes, hidden != outputs, backward, bytes));
 }
 
 }  // namespace
@@ -226,12 +251,12 @@ void bind_loops(py::module_& module) {
       .def_property_readonly("packed", &DeviceRows::packed);
   module.def("forward", &forward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
              py::arg("rows"), py::arg("gx"), py::arg("weights"), py::arg("state_in"), py::arg("y"),
-             py::arg("state_out"), py::arg("saved"), py::arg("raw"), py::arg("arrived"), py::arg("stream"),
-             "Queue the forward loop of one layer and direction on a stream.");
+             py::arg("state_out"), py::arg("saved"), py::arg("raw"), py::arg("running"), py::arg("arrived"),
+             py::arg("stream"), "Queue the forward loop of one layer and direction on a stream.");
   module.def("backward", &backward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
              py::arg("rows"), py::arg("weights"), py::arg("state_in"), py::arg("y"), py::arg("saved"), py::arg("dy"),
-             py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("arrived"), py::arg("stream"),
-             "Queue the backward loop of one layer and direction on a stream.");
+             py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("running"), py::arg("arrived"),
+             py::arg("stream"), "Queue the backward loop of one layer and direction on a stream.");
   module.def("plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("rows"), py::arg("hidden"), py::arg("outputs"),
              py::arg("backward"), "What would run on the current GPU, in words.");
   module.def("multiprocessors", [] { return cuda::current_device().multiprocessors; }, "Of the current GPU.");

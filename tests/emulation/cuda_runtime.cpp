@@ -3,6 +3,7 @@
 
 #include <ucontext.h>
 
+#include <algorithm>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -19,9 +20,9 @@ namespace emulation {
 namespace {
 
 constexpr size_t kStackBytes = 64 << 10;
-constexpr unsigned kMostThreads = 1024;
+constexpr unsigned kMostThreads = 1024, kWarp = 32;
 
-enum class State { kReady, kWaiting, kDone };
+enum class State { kReady, kWaiting, kWaitingForWarp, kDone };
 
 struct Fiber {
   ucontext_t context;
@@ -63,26 +64,39 @@ void start(Fiber& fiber) {
   fiber.state = State::kReady;
 }
 
-// Every thread of the block that is ready goes on until it waits, hands over or is done. When none is ready any more,
-// those that wait are.
-void go_round(Block& block) {
-  const std::vector<Fiber*>& threads = block.threads;
-  std::memcpy(fusedrnn_shared_bytes, block.shared.data(), block.shared.size());
-  blockIdx = dim3(block.number, 0, 0);
-  unsigned ready = 0, done = 0;
-  for (unsigned t = 0; t < threads.size(); ++t) {
+// Those of the threads [begin, end) that wait in `state` go on, unless one of them has yet to come. Whether any did.
+bool release(const std::vector<Fiber*>& threads, size_t begin, size_t end, State state) {
+  bool any = false;
+  for (size_t t = begin; t < end; ++t)
+    if (threads[t]->state != state && threads[t]->state != State::kDone) return false;
+  for (size_t t = begin; t < end; ++t)
+    if (threads[t]->state == state) threads[t]->state = State::kReady, any = true;
+  return any;
+}
+
+// Every thread that is ready goes on until it waits, hands over or is done.
+void run_ready(const std::vector<Fiber*>& threads) {
+  for (unsigned t = 0; t < threads.size(); ++t)
     if (threads[t]->state == State::kReady) {
       threadIdx = dim3(t, 0, 0);
       current = threads[t];
       swapcontext(&scheduler, &threads[t]->context);
     }
-    ready += threads[t]->state == State::kReady;
-    done += threads[t]->state == State::kDone;
+}
+
+// A block runs until all of its warps wait for one another or hand over.
+void go_round(Block& block) {
+  const std::vector<Fiber*>& threads = block.threads;
+  std::memcpy(fusedrnn_shared_bytes, block.shared.data(), block.shared.size());
+  blockIdx = dim3(block.number, 0, 0);
+  for (bool again = true; again;) {
+    run_ready(threads);
+    again = false;
+    for (size_t t = 0; t < threads.size(); t += kWarp)
+      again = release(threads, t, std::min(t + kWarp, threads.size()), State::kWaitingForWarp) || again;
   }
-  if (ready == 0)
-    for (Fiber* thread : threads)
-      if (thread->state == State::kWaiting) thread->state = State::kReady;
-  block.done = done == threads.size();
+  release(threads, 0, threads.size(), State::kWaiting);
+  block.done = std::all_of(threads.begin(), threads.end(), [](const Fiber* f) { return f->state == State::kDone; });
   std::memcpy(block.shared.data(), fusedrnn_shared_bytes, block.shared.size());
 }
 
@@ -109,6 +123,8 @@ void run_blocks(unsigned begin, unsigned end, const cudaLaunchConfig_t& config) 
 }  // namespace
 
 void synchronise() { leave(State::kWaiting); }
+
+void synchronise_warp() { leave(State::kWaitingForWarp); }
 
 void yield() { leave(State::kReady); }
 

@@ -63,13 +63,19 @@ namespace emulation {
 
 void yield();        // lets the other threads of the launch go on
 void synchronise();  // waits for the other threads of the block
+void synchronise_warp();
 cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
 
 }  // namespace emulation
 
 inline void __syncthreads() { emulation::synchronise(); }
+inline void __syncwarp() { emulation::synchronise_warp(); }
 inline void __threadfence() {}
 [[noreturn]] inline void __trap() { std::abort(); }
+
+struct uint4 {
+  unsigned x, y, z, w;
+};
 
 template <class T>
 T __ldcg(const T* p) {

@@ -36,6 +36,7 @@ class PackedLayer(Protocol):
         y: Any,
         state_out: States,
         saved: States | None,
+        segment: int,
     ) -> None:
         """Run the layer; x (T, B, I) or ids (T, B), y (T, B, P), `saved` as `Recurrent` makes room for it."""
 
@@ -49,6 +50,7 @@ class PackedLayer(Protocol):
         reverse: bool,
         y: Any,
         saved: States,
+        segment: int,
         dy: Any,
         dstate_out: States,
         dx: Any,
@@ -56,6 +58,9 @@ class PackedLayer(Protocol):
         gradients: States,
     ) -> None:
         """Gradients of `forward`; `gradients` are those of w_ih, w_hh, b_ih, b_hh, w_hr."""
+
+    def segment_steps(self, steps: int, rows: int, every: int) -> int:
+        """Steps between two states that forward keeps, for a backward that computes the others again."""
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
         """What would run, in words."""
@@ -65,6 +70,7 @@ class Backend(Protocol):
     """What the layers ask of a device."""
 
     name: str
+    dtypes: tuple[str, ...]  # of recurrent layers
     checks_values: bool  # whether values, such as ids, are checked unasked: to see them on a GPU is to wait for it
     logits_bytes: int  # of logits that a loss makes at a time
 

@@ -13,7 +13,8 @@ from fusedrnn import _core, checks
 class CpuBackend:
     """See `fusedrnn.backends.Backend`."""
 
-    name = "cpu"
+    name: str = "cpu"
+    dtypes: tuple[str, ...] = ("float32", "float64")
     checks_values = True
     logits_bytes = 2**24  # smaller parts would go through the weight more often
     array = staticmethod(checks.array)

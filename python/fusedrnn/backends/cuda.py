@@ -40,7 +40,8 @@ def backend(where: str) -> CudaBackend:
 class CudaBackend(CudaArrays):
     """See `fusedrnn.backends.Backend`."""
 
-    name = "cuda"
+    name: str = "cuda"
+    dtypes: tuple[str, ...] = ("float32", "float64", "float16", "bfloat16")
 
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
         value = as_cupy(where, name, value, dtype.name)
@@ -139,6 +140,11 @@ class _Places:
             out[self.time_index // self.batch, self.time_index % self.batch] = matrix
 
 
+def _running(states: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Room for states in float32 from step to step, where those that are kept have only 16 bits."""
+    return tuple(parts()[0].empty(state.shape, np.float32) for state in states if state.itemsize == 2)
+
+
 class Layer:
     """The weights of one layer in one direction; see `fusedrnn.backends.PackedLayer`."""
 
@@ -161,6 +167,7 @@ class Layer:
         y: Array,
         state_out: tuple[Array, ...],
         saved: tuple[Any, ...] | None,
+        segment: int,
     ) -> None:
         cupy, module = parts()
         with y.device:
@@ -185,6 +192,7 @@ class Layer:
                 state_out,
                 saved,
                 raw,
+                _running(state_out),
                 cupy.empty(module.multiprocessors(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
@@ -199,6 +207,7 @@ class Layer:
         reverse: bool,
         y: Array,
         saved: tuple[Any, ...],
+        segment: int,
         dy: Any,
         dstate_out: tuple[Any, ...],
         dx: Any,
@@ -223,6 +232,7 @@ class Layer:
                 dstate_out,
                 dstate_in,
                 (dgx, dgh, before, doutput),
+                _running(dstate_in),
                 cupy.empty(module.multiprocessors(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
@@ -243,6 +253,9 @@ class Layer:
                 dx_matrix = cupy.empty((len(dgx_matrix), self._w_ih.shape[1]), y.dtype)
                 matrix_product(dgx_matrix, self._w_ih, dx_matrix)
                 places.scatter(dx_matrix, dx)
+
+    def segment_steps(self, steps: int, rows: int, every: int) -> int:
+        raise NotImplementedError(f"cuda: checkpoint_every must be None on a GPU for now, got {every}")
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
         dtype = self._loop_weights[0].dtype.name

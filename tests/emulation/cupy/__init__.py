@@ -127,18 +127,28 @@ def _function(name: str) -> Any:
     return call
 
 
-for _name in (
-    "matmul",
-    "sum",
-    "stack",
-    "empty",
-    "zeros",
-    "full",
-    "arange",
-    "argsort",
-    "searchsorted",
-    "ascontiguousarray",
-):
+def _accumulating(name: str) -> Any:
+    """A function of NumPy that computes 16-bit numbers in float32, as CuPy does."""
+
+    def call(*inputs: Any, out: Any = None, **settings: Any) -> Any:
+        arrays = _inside(inputs)
+        narrow = arrays[0].dtype if arrays[0].dtype.itemsize == 2 else None
+        if narrow is not None:
+            arrays = tuple(array.astype(np.float32) for array in arrays)
+        with np.errstate(all="ignore"):
+            result = getattr(np, name)(*arrays, **settings)
+        result = result if narrow is None else result.astype(narrow)
+        if out is None:
+            return _outside(result)
+        _inside(out)[...] = result
+        return out
+
+    return call
+
+
+for _name in ("matmul", "sum"):
+    globals()[_name] = _accumulating(_name)
+for _name in ("stack", "empty", "zeros", "full", "arange", "argsort", "searchsorted", "ascontiguousarray"):
     globals()[_name] = _function(_name)
 
 

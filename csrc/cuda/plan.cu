@@ -3,24 +3,46 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "cuda/slices.h"
+
 namespace fusedrnn::cuda {
 namespace {
 
 // Microseconds and rates of the Hopper class; docs/gpu.md says which are measured.
 constexpr double kLaunchUs = 2.7;
 constexpr double kBarrierUs = 1.1;
-constexpr double kSyncUs = 0.15;              // two barriers of a block and the latency of its memory, a turn
-constexpr double kTermsAUs = 128 * 1700.0;    // multiply-adds of one multiprocessor in float32
-constexpr double kSharedPart = 0.6;           // of them from shared memory, tier grid
-constexpr double kStreamedPart = 0.35;        // and where tiles of the weights are loaded again, tier step
-constexpr double kFarBytesAUs = 64 * 1700.0;  // one multiprocessor, from the second-level cache
-constexpr double kChipBytesAUs = 5500.0e3;    // all of them together
+constexpr double kSyncUs = 0.15;                  // two barriers of a block and the latency of its memory, a turn
+constexpr double kTermsAUs = 128 * 1700.0;        // multiply-adds of one multiprocessor in float32
+constexpr double kSharedPart = 0.6;               // of them from shared memory, tier grid
+constexpr double kStreamedPart = 0.35;            // and where tiles of the weights are loaded again, tier step
+constexpr double kSharedBytesAUs = 128 * 1700.0;  // one multiprocessor, from its shared memory
+constexpr double kFarBytesAUs = 64 * 1700.0;      // one multiprocessor, from the second-level cache
+constexpr double kChipBytesAUs = 5500.0e3;        // all of them together
 constexpr int64_t kStepUnits = 16, kStepRows = 32, kStepFewRows = 8;  // tiles of tier step
 constexpr int kMostUnits = 64;
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+// Multiply-adds of one multiprocessor in a microsecond, at best.
 double terms_a_us(const PlanInput& in) { return in.element_bytes == 8 ? kTermsAUs / 2 : kTermsAUs; }
+
+int64_t shared_bytes(const PlanInput& in, int units) {
+  switch (in.element_bytes) {
+    case 2:
+      return grid_shared_bytes<__half>(in.depth, units, in.gates);
+    case 4:
+      return grid_shared_bytes<float>(in.depth, units, in.gates);
+    default:
+      return grid_shared_bytes<double>(in.depth, units, in.gates);
+  }
+}
+
+// What a turn of kRowsAThread rows takes a block of tier grid to multiply: on tensor cores reading the weights decides.
+double turn_us(const PlanInput& in, int units) {
+  const double weights = static_cast<double>(units) * in.gates * in.depth;
+  if (in.element_bytes == 2) return weights * in.element_bytes / kSharedBytesAUs;
+  return weights * kRowsAThread / (terms_a_us(in) * kSharedPart);
+}
 
 Plan step_plan(const Device& device, const PlanInput& in) {
   const int64_t tile_rows = in.rows <= kStepFewRows ? kStepFewRows : kStepRows;
@@ -39,8 +61,7 @@ Plan grid_plan(const Device& device, const PlanInput& in, int units) {
   Plan plan;
   plan.slices = divide_up(in.columns, units);
   if (in.projection || !device.cooperative || plan.slices > device.multiprocessors ||
-      in.gates * units / kColumnsAThread > kGridThreads ||
-      grid_shared_bytes(in.depth, units, in.gates, in.element_bytes) > device.shared_bytes)
+      in.gates * units / kColumnsAThread > kGridThreads || shared_bytes(in, units) > device.shared_bytes)
     return {};
   plan.tier = Tier::kGrid;
   plan.units = units;
@@ -48,21 +69,14 @@ Plan grid_plan(const Device& device, const PlanInput& in, int units) {
   plan.group_rows = divide_up(std::max<int64_t>(in.rows, 1), most);
   plan.groups = divide_up(std::max<int64_t>(in.rows, 1), plan.group_rows);
   const double turns = static_cast<double>(divide_up(plan.group_rows, kRowsAThread));
-  const double terms = turns * kRowsAThread * units * in.gates * in.depth;
   const double bytes = static_cast<double>(plan.group_rows) * in.depth * in.element_bytes;
   const double all_bytes = bytes * static_cast<double>(plan.slices * plan.groups);
-  plan.step_us = kBarrierUs + turns * kSyncUs + terms / (terms_a_us(in) * kSharedPart) +
-                 std::max(bytes / kFarBytesAUs, all_bytes / kChipBytesAUs);
+  plan.step_us =
+      kBarrierUs + turns * (kSyncUs + turn_us(in, units)) + std::max(bytes / kFarBytesAUs, all_bytes / kChipBytesAUs);
   return plan;
 }
 
 }  // namespace
-
-int64_t grid_shared_bytes(int64_t depth, int units, int gates, int element_bytes) {
-  const int64_t columns = static_cast<int64_t>(units) * gates;
-  const int64_t sums = kGridThreads * kColumnsAThread * kRowsAThread;
-  return (depth * columns + kRowsAThread * depth + sums) * element_bytes;
-}
 
 Plan make_plan(const Device& device, const PlanInput& input, const std::string& tier) {
   const Plan steps = step_plan(device, input);

@@ -97,7 +97,8 @@ class BackwardPass {
       transpose_gradients(count, team, thread);
       if (!own_gates_) team.barrier();
       gradients(s0, s1, count, s1 == steps, team, thread);
-      team.barrier();
+      team.worked(thread, 4 * task_.plan.step_cycles * static_cast<double>(s1 - s0));  // products of four kinds
+      if (!team.barrier()) return;
       s1 = s0;
     }
     leave_state(dh_, p_.dstate_in[0], sizes_.P, share, share.outputs, clock_, 0);

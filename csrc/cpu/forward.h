@@ -44,7 +44,8 @@ class ForwardPass {
         hidden_(padded<T>(sizes_.H)),
         outputs_(padded<T>(sizes_.P)),
         gate_pitch_(hidden_ * G),
-        run_(run_of(sizes_.H * G)) {
+        run_(run_of(sizes_.H * G)),
+        cycles_(task.plan.step_cycles * (1 + (p_.ids ? 0 : double(sizes_.I) / double(sizes_.P)))) {
     Carver carver(task.workspace);
     h_[0] = carver.template take<T>(sizes_.B * outputs_);
     h_[1] = carver.template take<T>(sizes_.B * outputs_);
@@ -70,7 +71,8 @@ class ForwardPass {
     for (int64_t s0 = 0; s0 < steps; s0 += task_.plan.chunk_steps) {
       const int64_t s1 = smaller(s0 + task_.plan.chunk_steps, steps);
       project_input(s0, s1, share, thread);
-      for (int64_t s = s0; s < s1; ++s) step(s, s - s0, share, team, thread);
+      for (int64_t s = s0; s < s1; ++s)
+        if (!step(s, s - s0, share, team, thread)) return;
     }
   }
 
@@ -121,7 +123,8 @@ class ForwardPass {
     for (int64_t g = units.begin; g < units.end; ++g) add_bias(task_.panels.ih + (g * sizes_.I + id) * G * W, g, gx);
   }
 
-  void step(int64_t s, int64_t chunk_step, const Share& share, Team& team, int thread) const {
+  // False when the work was stopped.
+  bool step(int64_t s, int64_t chunk_step, const Share& share, Team& team, int thread) const {
     const int64_t live = share.count(clock_.live(s));
     StepRow* rows = step_rows_ + thread * sizes_.B;
     const T** h_rows = pointers_ + thread * task_.plan.chunk_steps * sizes_.B;
@@ -138,7 +141,8 @@ class ForwardPass {
                     by_turns(task_.turn + s),
                     one_by_one([&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); }));
     }
-    if (task_.plan.split == Split::kUnits) team.barrier();
+    team.worked(thread, cycles_);
+    return task_.plan.split == Split::kUnits ? team.barrier() : team.going();
   }
 
   StepRow step_row(int64_t s, int64_t chunk_step, int64_t m) const {
@@ -224,6 +228,7 @@ class ForwardPass {
   const int64_t hidden_, outputs_;  // padded columns of states 1.. and of h
   const int64_t gate_pitch_;        // a row of gx
   const int64_t run_;               // of the sums, see cpu/tile.h
+  const double cycles_;             // a guess at one step with its input products
   T* h_[2];                         // (B, outputs_) by turns, in order of rows
   T* state_[S];                     // (B, hidden_), states 1..
   T* zeros_;                        // what a reset leaves

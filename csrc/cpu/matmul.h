@@ -56,7 +56,7 @@ class Matmul {
     const T** pointers = pointers_ + thread * kRows;
     if (!team.going()) return;
     pack_b(groups, k0, depth, pack);
-    for (int64_t m0 = rows.begin; m0 < rows.end && team.going(); m0 += kRows) {
+    for (int64_t m0 = rows.begin; m0 < rows.end; m0 += kRows) {
       const int64_t count = smaller(kRows, rows.end - m0);
       if (t_.a_column == 1)
         for (int64_t r = 0; r < count; ++r) pointers[r] = t_.a + (m0 + r) * t_.a_row + k0;
@@ -75,6 +75,7 @@ class Matmul {
                       store_columns(out, columns, sum);
                     }));
       team.worked(thread, static_cast<double>(count * depth * larger(groups.end - groups.begin, 1)));
+      if (!team.going()) return;
     }
   }
 

@@ -133,8 +133,8 @@ void exponentials(const SoftmaxTask<T>& task) {
 
 template <class T>
 void scale_rows(const SoftmaxTask<T>& task) {
-  run_team(threads_for(task.rows * task.columns),
-           [&](Team& team, int thread) { kernels().of<T>().scale_rows(task, team, thread); });
+  run_stoppable_team(threads_for(task.rows * task.columns),
+                     [&](Team& team, int thread) { kernels().of<T>().scale_rows(task, team, thread); });
 }
 
 template <class T>

@@ -70,8 +70,10 @@ FUSEDRNN_INLINE void scale_row(const T* x, T factor, int64_t columns, T* out) {
 template <class T>
 void scale_rows(const cpu::SoftmaxTask<T>& task, Team& team, int thread) {
   const Range rows = part_of(task.rows, thread, team.size());
-  for (int64_t r = rows.begin; r < rows.end; ++r)
+  for (int64_t r = rows.begin; r < rows.end && team.going(); ++r) {
     scale_row(task.x + r * task.columns, task.factors[r], task.columns, task.out + r * task.columns);
+    team.worked(thread, static_cast<double>(task.columns));
+  }
 }
 
 // From logits x to their gradient, in place: out = factor of the row times (softmax(x) - [column is the target]). A row

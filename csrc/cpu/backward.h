@@ -91,13 +91,13 @@ class BackwardPass {
       int64_t first_row = count;
       for (int64_t s = s1 - 1; s >= s0; --s) {
         first_row -= clock_.live(s);
-        step(s, first_row, share, team, thread);
+        if (!step(s, first_row, share, team, thread)) break;
       }
-      team.barrier();
+      if (!team.barrier()) return;
       transpose_gradients(count, team, thread);
       if (!own_gates_) team.barrier();
       gradients(s0, s1, count, s1 == steps, team, thread);
-      team.worked(thread, 4 * task_.plan.step_cycles * static_cast<double>(s1 - s0));  // products of four kinds
+      team.worked(thread, 3 * task_.plan.step_cycles * static_cast<double>(s1 - s0));  // products of three kinds
       if (!team.barrier()) return;
       s1 = s0;
     }
@@ -134,7 +134,8 @@ class BackwardPass {
     for (int64_t j = part.begin; j < part.end; ++j) p[j] = T(0);
   }
 
-  void step(int64_t s, int64_t first_row, const Share& share, Team& team, int thread) const {
+  // False when the work was stopped; the threads then meet at the end of the chunk and leave.
+  bool step(int64_t s, int64_t first_row, const Share& share, Team& team, int thread) const {
     const bool meet = task_.plan.split == Split::kUnits;
     const int64_t live = share.count(clock_.live(s));
     StepRow* rows = step_rows_ + thread * sizes_.B;
@@ -152,7 +153,8 @@ class BackwardPass {
         for (int64_t g = share.units.begin; g < share.units.end; ++g)
           undo_unit(rows[i], g, output_gradient(rows[i], g));
     }
-    if (meet) team.barrier();
+    team.worked(thread, task_.plan.step_cycles);
+    if (!(meet ? team.barrier() : team.going())) return false;
     // gh = W_hh h + b_hh
     for (int64_t i = 0; i < live; ++i) pointers[i] = rows[i].dgh;
     product<T, 1>(live, pointers, gates_, run_, task_.panels.hh, share.outputs.begin, share.outputs.end, by_turns(s),
@@ -161,6 +163,7 @@ class BackwardPass {
                     const V direct = Cell::kReadsOutput ? V::load(dh) : V(0);
                     (rows[r].cut ? V(0) : direct + V::load(sums)).store(dh);
                   }));
+    return true;
   }
 
   StepRow step_row(int64_t s, int64_t m, int64_t chunk_row) const {

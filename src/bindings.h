@@ -7,6 +7,7 @@ namespace fusedrnn::python {
 
 void bind_dropout(pybind11::module_& module);
 void bind_embedding(pybind11::module_& module);
+void bind_interrupts(pybind11::module_& module);
 void bind_layer(pybind11::module_& module);
 void bind_matmul(pybind11::module_& module);
 void bind_memory(pybind11::module_& module);

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "The compiled CPU backend of fusedrnn. The package's layers call it; it checks what it is given.";
   fusedrnn::python::bind_dropout(module);
   fusedrnn::python::bind_embedding(module);
+  fusedrnn::python::bind_interrupts(module);
   fusedrnn::python::bind_layer(module);
   fusedrnn::python::bind_matmul(module);
   fusedrnn::python::bind_memory(module);

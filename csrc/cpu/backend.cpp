@@ -102,7 +102,7 @@ void PackedLayer<T>::forward(const ForwardProblem<T>& problem) const {
   ForwardTask<T> task{&problem, forward_, plan(problem.sizes, false), order.row.data(), order.length.data(), nullptr};
   const Buffer workspace(k.forward_workspace(task));
   task.workspace = workspace.data();
-  run_team(task.plan.threads, [&](Team& team, int thread) { k.forward(task, team, thread); });
+  run_stoppable_team(task.plan.threads, [&](Team& team, int thread) { k.forward(task, team, thread); });
 }
 
 template <class T>
@@ -119,7 +119,7 @@ void PackedLayer<T>::backward(const BackwardProblem<T>& problem) const {
                        nullptr};
   const Buffer workspace(k.backward_workspace(task));
   task.workspace = workspace.data();
-  run_team(task.plan.threads, [&](Team& team, int thread) { k.backward(task, team, thread); });
+  run_stoppable_team(task.plan.threads, [&](Team& team, int thread) { k.backward(task, team, thread); });
 }
 
 template <class T>
@@ -129,31 +129,31 @@ void matmul(MatmulTask<T> task) {
   task.threads = task.M * task.N * task.K < kTiny ? 1 : num_threads();
   const Buffer workspace(k.matmul_workspace(task));
   task.workspace = workspace.data();
-  run_team(task.threads, [&](Team& team, int thread) { k.matmul(task, team, thread); });
+  run_stoppable_team(task.threads, [&](Team& team, int thread) { k.matmul(task, team, thread); });
 }
 
 template <class T>
 void dropout(const DropoutTask<T>& task) {
-  run_team(threads_for(task.T_ * task.B * task.C),
-           [&](Team& team, int thread) { kernels().of<T>().dropout(task, team, thread); });
+  run_stoppable_team(threads_for(task.T_ * task.B * task.C),
+                     [&](Team& team, int thread) { kernels().of<T>().dropout(task, team, thread); });
 }
 
 template <class T>
 void exponentials(const SoftmaxTask<T>& task) {
-  run_team(threads_for(task.rows * task.columns),
-           [&](Team& team, int thread) { kernels().of<T>().exponentials(task, team, thread); });
+  run_stoppable_team(threads_for(task.rows * task.columns),
+                     [&](Team& team, int thread) { kernels().of<T>().exponentials(task, team, thread); });
 }
 
 template <class T>
 void scale_rows(const SoftmaxTask<T>& task) {
-  run_team(threads_for(task.rows * task.columns),
-           [&](Team& team, int thread) { kernels().of<T>().scale_rows(task, team, thread); });
+  run_stoppable_team(threads_for(task.rows * task.columns),
+                     [&](Team& team, int thread) { kernels().of<T>().scale_rows(task, team, thread); });
 }
 
 template <class T>
 void cross_entropy(const SoftmaxTask<T>& task) {
-  run_team(threads_for(task.rows * task.columns),
-           [&](Team& team, int thread) { kernels().of<T>().cross_entropy(task, team, thread); });
+  run_stoppable_team(threads_for(task.rows * task.columns),
+                     [&](Team& team, int thread) { kernels().of<T>().cross_entropy(task, team, thread); });
 }
 
 template <class T>

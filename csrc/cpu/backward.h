@@ -67,11 +67,12 @@ class BackwardPass {
     start(share, team, thread);
     team.barrier();
     if (p_.checkpoints.steps == 0) {
-      go_back(everything(), 0, clock_.steps(), share, team, thread);
+      if (!go_back(everything(), 0, clock_.steps(), share, team, thread)) return;
     } else {
       for (int64_t end = clock_.steps(), begin; end > 0; end = begin) {
         begin = larger(0, end - p_.checkpoints.steps);
-        go_back(recomputation_.run(begin, end, share, thread), begin, end, share, team, thread);
+        const Kept kept = recomputation_.run(begin, end, share, team, thread);
+        if (!go_back(kept, begin, end, share, team, thread)) return;
       }
     }
     leave_state(dh_, p_.dstate_in[0], sizes_.P, share, share.outputs, clock_, 0);
@@ -97,7 +98,8 @@ class BackwardPass {
   }
 
   // Steps [begin, end), chunk by chunk. Chunks are counted back from the last step of all: segments are whole ones.
-  void go_back(const Kept& kept, int64_t begin, int64_t end, const Share& share, Team& team, int thread) const {
+  // False when the work was stopped.
+  bool go_back(const Kept& kept, int64_t begin, int64_t end, const Share& share, Team& team, int thread) const {
     for (int64_t s1 = end, s0; s1 > begin; s1 = s0) {
       s0 = larger(begin, s1 - task_.plan.chunk_steps);
       int64_t count = 0;  // rows of the chunk, step by step in rising order
@@ -105,13 +107,15 @@ class BackwardPass {
       int64_t first_row = count;
       for (int64_t s = s1 - 1; s >= s0; --s) {
         first_row -= clock_.live(s);
-        step(kept, s, first_row, share, team, thread);
+        if (!step(kept, s, first_row, share, team, thread)) break;
       }
-      chunk_.add(kept, s0, s1, count, s1 == clock_.steps(), team, thread);
+      if (!chunk_.add(kept, s0, s1, count, s1 == clock_.steps(), team, thread)) return false;
     }
+    return true;
   }
 
-  void step(const Kept& kept, int64_t s, int64_t first_row, const Share& share, Team& team, int thread) const {
+  // False when the work was stopped; the threads then meet at the end of the chunk and leave.
+  bool step(const Kept& kept, int64_t s, int64_t first_row, const Share& share, Team& team, int thread) const {
     const bool meet = task_.plan.split == Split::kUnits;
     const int64_t live = share.count(clock_.live(s));
     StepRow* rows = step_rows_ + thread * sizes_.B;
@@ -129,7 +133,8 @@ class BackwardPass {
         for (int64_t g = share.units.begin; g < share.units.end; ++g)
           undo_unit(rows[i], g, output_gradient(rows[i], g));
     }
-    if (meet) team.barrier();
+    team.worked(thread, task_.plan.step_cycles);
+    if (!(meet ? team.barrier() : team.going())) return false;
     // gh = W_hh h + b_hh
     for (int64_t i = 0; i < live; ++i) pointers[i] = rows[i].dgh;
     product<T, 1>(live, pointers, gates_, run_, task_.panels.hh, share.outputs.begin, share.outputs.end, by_turns(s),
@@ -138,6 +143,7 @@ class BackwardPass {
                     const V direct = Cell::kReadsOutput ? V::load(dh) : V(0);
                     (rows[r].cut ? V(0) : direct + V::load(sums)).store(dh);
                   }));
+    return true;
   }
 
   StepRow step_row(const Kept& kept, int64_t s, int64_t m, int64_t chunk_row) const {

@@ -30,7 +30,7 @@ void drop(const cpu::DropoutTask<T>& task, Team& team, int thread) {
     for (int64_t j = rows.begin * task.C; j < rows.end * task.C; ++j) task.out[j] = T(0);
     return;
   }
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
+  for (int64_t r = rows.begin; r < rows.end && team.going(); ++r) {
     const auto t = static_cast<uint32_t>(r / task.B);
     const auto row = static_cast<uint32_t>(task.mask.row_offset + static_cast<uint64_t>(r % task.B));
     const T* x = task.x + r * task.C;
@@ -41,6 +41,7 @@ void drop(const cpu::DropoutTask<T>& task, Team& team, int thread) {
       mask_words(task.mask, static_cast<uint32_t>(j / 4), t, row, words);
       drop_columns(words, x + j, task.scale, static_cast<uint32_t>(task.threshold), columns, out + j);
     }
+    team.worked(thread, static_cast<double>(task.C * 4));
   }
 }
 

@@ -38,6 +38,7 @@ class ForwardPass {
         hidden_(padded<T>(sizes_.H)),
         outputs_(padded<T>(sizes_.P)),
         run_(run_of(sizes_.H * G)),
+        cycles_(task.plan.step_cycles * (1 + (p_.ids ? 0 : double(sizes_.I) / double(sizes_.P)))),
         kept_{p_.saved, 0, {}, sizes_.B, sizes_.H},
         carver_(task.workspace),
         input_(p_, task.panels, clock_, task.plan, carver_) {
@@ -64,7 +65,7 @@ class ForwardPass {
       input_.make(s0, s1, share, thread, by_turns(task_.turn));
       for (int64_t s = s0; s < s1; ++s) {
         if (enters_segment(s)) keep_states(s, share);
-        step(s, s - s0, share, team, thread);
+        if (!step(s, s - s0, share, team, thread)) return;
       }
     }
   }
@@ -89,7 +90,8 @@ class ForwardPass {
                   clock_, 0);
   }
 
-  void step(int64_t s, int64_t chunk_step, const Share& share, Team& team, int thread) const {
+  // False when the work was stopped.
+  bool step(int64_t s, int64_t chunk_step, const Share& share, Team& team, int thread) const {
     const int64_t live = share.count(clock_.live(s));
     StepRow* rows = step_rows_ + thread * sizes_.B;
     const T** h_rows = pointers_ + thread * sizes_.B;
@@ -109,7 +111,8 @@ class ForwardPass {
                     by_turns(task_.turn + s),
                     one_by_one([&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); }));
     }
-    if (task_.plan.split == Split::kUnits) team.barrier();
+    team.worked(thread, cycles_);
+    return task_.plan.split == Split::kUnits ? team.barrier() : team.going();
   }
 
   StepRow step_row(int64_t s, int64_t chunk_step, int64_t m) const {
@@ -154,6 +157,7 @@ class ForwardPass {
   const Clock clock_;
   const int64_t hidden_, outputs_;  // padded columns of states 1.. and of h
   const int64_t run_;               // of the sums, see cpu/tile.h
+  const double cycles_;             // a guess at one step with its input products
   const KeptSteps<Cell, T> kept_;   // where all steps are kept, unless that is segment by segment
   Carver carver_;
   const InputProducts<Cell, T> input_;

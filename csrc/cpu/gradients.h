@@ -72,13 +72,14 @@ class ChunkGradients {
   }
 
   // The products over the rows of steps [s0, s1), `count` rows in all; all threads meet before and after. The first
-  // chunk assigns, the others add.
-  void add(const Kept& kept, int64_t s0, int64_t s1, int64_t count, bool first, Team& team, int thread) const {
-    team.barrier();
+  // chunk assigns, the others add. False when the work was stopped.
+  bool add(const Kept& kept, int64_t s0, int64_t s1, int64_t count, bool first, Team& team, int thread) const {
+    if (!team.barrier()) return false;
     transpose_gradients(count, team, thread);
     if (!own_gates_) team.barrier();
     multiply(kept, s0, s1, count, first, team, thread);
-    team.barrier();
+    team.worked(thread, 3 * task_.plan.step_cycles * static_cast<double>(s1 - s0));  // products of three kinds
+    return team.barrier();
   }
 
   void end(Team& team, int thread) const {

@@ -46,14 +46,15 @@ class Matmul {
       for (int64_t block = 0; block < blocks; ++block) {
         const Range part = part_of(own.end - own.begin, static_cast<int>(block), static_cast<int>(blocks));
         multiply(rows, {own.begin + part.begin, own.begin + part.end}, k0, smaller(kDepth, t_.K - k0),
-                 summing && block == 0, thread);
+                 summing && block == 0, team, thread);
       }
   }
 
  private:
-  void multiply(Range rows, Range groups, int64_t k0, int64_t depth, bool summing, int thread) const {
+  void multiply(Range rows, Range groups, int64_t k0, int64_t depth, bool summing, Team& team, int thread) const {
     T* pack = pack_ + thread * kPanels * kDepth * W;
     const T** pointers = pointers_ + thread * kRows;
+    if (!team.going()) return;
     pack_b(groups, k0, depth, pack);
     for (int64_t m0 = rows.begin; m0 < rows.end; m0 += kRows) {
       const int64_t count = smaller(kRows, rows.end - m0);
@@ -73,6 +74,8 @@ class Matmul {
                         sum = sum + load_columns(t_.bias + j, columns);
                       store_columns(out, columns, sum);
                     }));
+      team.worked(thread, static_cast<double>(count * depth * larger(groups.end - groups.begin, 1)));
+      if (!team.going()) return;
     }
   }
 

@@ -3,12 +3,14 @@
 #include <chrono>
 #include <cstdlib>
 #include <deque>
+#include <exception>
 #include <fstream>
+#include <limits>
 #include <memory>
-#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 
 #if defined(__linux__)
 #include <pthread.h>
@@ -29,17 +31,52 @@ void relax() {
 #endif
 }
 
-// Denormal numbers cost a hundred cycles each: within a call they are zero, afterwards the caller's mode is back.
-class DenormalsAreZero {
+// What floating-point operations of this thread do in special cases.
+using Mode = unsigned;
 #if defined(__x86_64__) || defined(_M_X64)
+constexpr Mode kDenormalsAreZero = 0x8040;
+Mode mode() { return _mm_getcsr(); }
+void set_mode(Mode wanted) { _mm_setcsr(wanted); }
+#else
+constexpr Mode kDenormalsAreZero = 0;
+Mode mode() { return 0; }
+void set_mode(Mode) {}
+#endif
+
+// Another mode until the end of the block.
+class InMode {
  public:
-  DenormalsAreZero() : before_(_mm_getcsr()) { _mm_setcsr(before_ | 0x8040u); }
-  ~DenormalsAreZero() { _mm_setcsr(before_); }
+  explicit InMode(Mode wanted) : before_(mode()) { set_mode(wanted); }
+  ~InMode() { set_mode(before_); }
+  InMode(const InMode&) = delete;
+  InMode& operator=(const InMode&) = delete;
 
  private:
-  const unsigned before_;
-#endif
+  const Mode before_;
 };
+
+// Denormal numbers cost a hundred cycles each: within a call they are zero, afterwards the caller's mode is back.
+class DenormalsAreZero : InMode {
+ public:
+  DenormalsAreZero() : InMode(mode() | kDenormalsAreZero) {}
+};
+
+using Time = std::chrono::steady_clock::time_point;
+constexpr std::chrono::milliseconds kBetweenQuestions{100};
+constexpr double kPatience = 50000;  // cycles, more than 10 us: a look at the clock is nothing to them
+
+std::atomic<Question> the_question{nullptr};
+
+}  // namespace
+
+struct Asking {
+  const Question question;
+  const Mode mode_of_caller;
+  Time next{};                  // set by the first look at the clock
+  std::exception_ptr thrown{};  // by the question
+};
+
+namespace {
 
 struct Job {
   TeamFunction function;
@@ -73,30 +110,41 @@ void serve(Worker& worker, int thread) {
 class Pool {
  public:
   // False when another caller is in it.
-  bool run(int threads, TeamFunction function, void* context) {
-    const std::unique_lock<std::mutex> lock(busy_, std::try_to_lock);
-    if (!lock.owns_lock()) return false;
+  bool run(int threads, TeamFunction function, void* context, Asking* asking) {
+    // No mutex: what the question does may come here again, on the thread that is in it already.
+    if (busy_.exchange(true, std::memory_order_acquire)) return false;
+    const Leaving guard(busy_);
     threads = std::min(threads, grow(threads));
-    Team team(threads);
+    Team team(threads, asking);
     const Job job{function, context, &team};
     for (int i = 1; i < threads; ++i) {
       workers_[i - 1].job.store(&job, std::memory_order_release);
       workers_[i - 1].job.notify_one();
     }
     {
-      DenormalsAreZero guard;
+      DenormalsAreZero denormals;
       function(context, team, 0);
     }
     for (int i = 1; i < threads; ++i) {
       for (int spins = 0; workers_[i - 1].job.load(std::memory_order_acquire) != nullptr; ++spins) {
         relax();
-        if (spins > 2000) std::this_thread::yield();
+        if (spins <= 2000) continue;
+        team.ask();
+        std::this_thread::yield();
       }
     }
     return true;
   }
 
  private:
+  struct Leaving {
+    explicit Leaving(std::atomic<bool>& flag) : busy(flag) {}
+    ~Leaving() { busy.store(false, std::memory_order_release); }
+    Leaving(const Leaving&) = delete;
+    Leaving& operator=(const Leaving&) = delete;
+    std::atomic<bool>& busy;
+  };
+
   // Makes workers up to `threads` - 1; returns how many threads there are, the caller included.
   int grow(int threads) {
     while (static_cast<int>(workers_.size()) < threads - 1) {
@@ -113,7 +161,7 @@ class Pool {
     return static_cast<int>(workers_.size()) + 1;
   }
 
-  std::mutex busy_;
+  std::atomic<bool> busy_{false};
   std::deque<Worker> workers_;  // never moved: the threads hold references
 };
 
@@ -170,28 +218,64 @@ std::atomic<int>& thread_setting() {
   return setting;
 }
 
+// In a pool, or alone where there is none.
+void run(int threads, TeamFunction function, void* context, Asking* asking) {
+  if (threads > 1 && pool().run(threads, function, context, asking)) return;
+  DenormalsAreZero guard;
+  Team alone(1, asking);
+  function(context, alone, 0);
+}
+
 }  // namespace
 
-void Team::barrier() {
-  if (size_ == 1) return;
+Team::Team(int size, Asking* asking)
+    : size_(size), patience_(asking ? kPatience : std::numeric_limits<double>::infinity()), asking_(asking) {}
+
+// The last to arrive decides for all, in the word that all of them wait for. Whether the work was stopped could have
+// another answer a moment later, and then some would leave and others wait for them at the next barrier.
+bool Team::barrier() {
+  if (size_ == 1) return going();
+  constexpr uint32_t kStop = 1, kNext = 2;
   const uint32_t phase = phase_.load(std::memory_order_relaxed);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) == size_ - 1) {
     arrived_.store(0, std::memory_order_relaxed);
-    phase_.store(phase + 1, std::memory_order_release);
-    return;
+    const bool goes_on = going();
+    phase_.store(((phase | kStop) ^ kStop) + kNext + (goes_on ? 0 : kStop), std::memory_order_release);
+    return goes_on;
   }
-  for (int spins = 0; phase_.load(std::memory_order_acquire) == phase; ++spins) {
+  uint32_t now;
+  for (int spins = 0; (now = phase_.load(std::memory_order_acquire)) == phase; ++spins) {
     relax();
     if (spins > 2000) std::this_thread::yield();  // more threads than cores: let the others arrive
   }
+  return (now & kStop) == 0;
 }
 
-void run_team(int threads, TeamFunction function, void* context) {
-  if (threads > 1 && pool().run(threads, function, context)) return;
-  DenormalsAreZero guard;
-  Team alone(1);
-  function(context, alone, 0);
+void Team::ask() {
+  if (asking_ == nullptr || !going()) return;
+  patience_ = kPatience;
+  const Time now = std::chrono::steady_clock::now();
+  if (asking_->next == Time{}) asking_->next = now + kBetweenQuestions;
+  if (now < asking_->next) return;
+  try {
+    const InMode guard(asking_->mode_of_caller);
+    asking_->question();
+  } catch (...) {  // thrown on when every thread has left
+    asking_->thrown = std::current_exception();
+    stopped_.store(true, std::memory_order_relaxed);
+  }
+  asking_->next = std::chrono::steady_clock::now() + kBetweenQuestions;
 }
+
+void run_team(int threads, TeamFunction function, void* context) { run(threads, function, context, nullptr); }
+
+void run_stoppable_team(int threads, TeamFunction function, void* context) {
+  Asking asking{the_question.load(std::memory_order_relaxed), mode()};
+  run(threads, function, context, asking.question ? &asking : nullptr);
+  if (asking.thrown) std::rethrow_exception(std::exchange(asking.thrown, nullptr));
+}
+
+void set_question(Question question) { the_question.store(question, std::memory_order_relaxed); }
 
 int num_threads() { return thread_setting().load(std::memory_order_relaxed); }
 

@@ -45,12 +45,13 @@ class Recomputation {
     h_rows_ = carver.template take<const T*>(plan_.threads * chunk_rows);
   }
 
-  // The saved values of the segment [s0, s1), of the thread's rows and units.
-  KeptSteps<Cell, const T> run(int64_t s0, int64_t s1, const Share& share, int thread) const {
+  // The saved values of the segment [s0, s1), of the thread's rows and units; whatever, when the work was stopped.
+  KeptSteps<Cell, const T> run(int64_t s0, int64_t s1, const Share& share, Team& team, int thread) const {
     const auto kept = segment<T>(s0);
     for (int k = 1; k < S; ++k) enter_state(kept.entering[k], state_[k], sizes_.H, share, share.units, clock_);
-    for (int64_t begin = s0, end; begin < s1; begin = end) {
+    for (int64_t begin = s0, end; begin < s1 && team.going(); begin = end) {
       end = smaller(begin + plan_.chunk_steps, s1);
+      team.worked(thread, plan_.step_cycles * static_cast<double>(end - begin));
       input_.make(begin, end, share, thread, Order::kRising);
       multiply(begin, end, share, thread);
       int64_t count = 0;  // rows of the chunk that the thread owns

@@ -52,10 +52,11 @@ FUSEDRNN_INLINE T row_exponentials(const T* x, T maximum, int64_t columns, T* ou
 template <class T>
 void exponentials(const cpu::SoftmaxTask<T>& task, Team& team, int thread) {
   const Range rows = part_of(task.rows, thread, team.size());
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
+  for (int64_t r = rows.begin; r < rows.end && team.going(); ++r) {
     const T* x = task.x + r * task.columns;
     task.maxima[r] = row_maximum(x, task.columns);
     task.sums[r] = row_exponentials(x, task.maxima[r], task.columns, task.out + r * task.columns);
+    team.worked(thread, static_cast<double>(task.columns));
   }
 }
 
@@ -69,8 +70,10 @@ FUSEDRNN_INLINE void scale_row(const T* x, T factor, int64_t columns, T* out) {
 template <class T>
 void scale_rows(const cpu::SoftmaxTask<T>& task, Team& team, int thread) {
   const Range rows = part_of(task.rows, thread, team.size());
-  for (int64_t r = rows.begin; r < rows.end; ++r)
+  for (int64_t r = rows.begin; r < rows.end && team.going(); ++r) {
     scale_row(task.x + r * task.columns, task.factors[r], task.columns, task.out + r * task.columns);
+    team.worked(thread, static_cast<double>(task.columns));
+  }
 }
 
 // From logits x to their gradient, in place: out = factor of the row times (softmax(x) - [column is the target]). A row
@@ -78,11 +81,12 @@ void scale_rows(const cpu::SoftmaxTask<T>& task, Team& team, int thread) {
 template <class T>
 void cross_entropy(const cpu::SoftmaxTask<T>& task, Team& team, int thread) {
   const Range rows = part_of(task.rows, thread, team.size());
-  for (int64_t r = rows.begin; r < rows.end; ++r) {
+  for (int64_t r = rows.begin; r < rows.end && team.going(); ++r) {
     T* row = task.out + r * task.columns;
     task.chosen[r] = row[task.targets[r]];
     task.maxima[r] = row_maximum(row, task.columns);
     task.sums[r] = row_exponentials(row, task.maxima[r], task.columns, row);
+    team.worked(thread, static_cast<double>(2 * task.columns));
     if (task.factors == nullptr) continue;
     if (task.factors[r] == T(0)) {
       for (int64_t j = 0; j < task.columns; ++j) row[j] = T(0);

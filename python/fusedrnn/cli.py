@@ -192,6 +192,7 @@ def _bench(arguments: Sequence[str]) -> int:
 
 def _info(options: argparse.Namespace) -> None:
     import fusedrnn as fr
+    from fusedrnn.backends import cuda
 
     facts = {
         "fusedrnn": fr.__version__,
@@ -199,7 +200,7 @@ def _info(options: argparse.Namespace) -> None:
         "numpy": np.__version__,
         "instruction set": _core.isa(),
         "threads": fr.get_num_threads(),
-        "CUDA": "not in this installation",
+        "CUDA": cuda.missing() or cuda.BACKEND.summary(),
     }
     facts |= {package: _version(package) for package in OPTIONAL_PACKAGES}
     for name, value in facts.items():

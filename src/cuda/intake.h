@@ -72,6 +72,8 @@ DeviceArray checked(const py::handle& value, const DeviceRule& rule) {
     throw py::value_error(rule.head() + "be writable, got a read-only array");
   DeviceArray array;
   array.data = reinterpret_cast<void*>(py::cast<uintptr_t>(data[0]));
+  // An array without elements has no address, and nobody will follow this one.
+  if (array.data == nullptr) array.data = reinterpret_cast<void*>(alignof(Element));
   if (reinterpret_cast<uintptr_t>(array.data) % alignof(Element) != 0)
     throw py::value_error(rule.head() + "be aligned, got a misaligned array");
   array.strides.assign(shape.size(), 1);

@@ -17,23 +17,25 @@ from fusedrnn.backends.cuda_parts import Array, as_cupy, stream
 from fusedrnn.backends.cuda_parts import parts as parts
 
 
-def backend(where: str) -> CudaBackend:
-    """The backend of the current GPU; RuntimeError with what is missing."""
-    rule = f"{where}: device must be 'cpu' here, got 'cuda': "
+def missing() -> str | None:
+    """What is missing for a GPU to be used, in a few words; None: nothing."""
     try:
         cupy, _ = parts()
     except ModuleNotFoundError as error:
         if error.name == "fusedrnn._cuda":
-            reason = "this build has no CUDA backend; install from source where nvcc is found (FUSEDRNN_CUDA=ON)"
-        else:
-            reason = f"the module {error.name} is missing; pip install 'fusedrnn[cuda13]'"
-        raise RuntimeError(rule + reason) from None
+            return "this build has no CUDA backend; install from source where nvcc is found (FUSEDRNN_CUDA=ON)"
+        return f"the module {error.name} is missing; pip install 'fusedrnn[cuda13]'"
     try:
-        count = cupy.cuda.runtime.getDeviceCount()
+        return None if cupy.cuda.runtime.getDeviceCount() else "there is no GPU"
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise RuntimeError(f"{rule}no GPU can be used ({error})") from None
-    if count == 0:
-        raise RuntimeError(f"{rule}there is no GPU")
+        return f"no GPU can be used ({error})"
+
+
+def backend(where: str) -> CudaBackend:
+    """The backend of the current GPU; RuntimeError with what is missing."""
+    reason = missing()
+    if reason is not None:
+        raise RuntimeError(f"{where}: device must be 'cpu' here, got 'cuda': {reason}")
     return BACKEND
 
 

@@ -59,6 +59,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         facts = dict(self._host.__array_interface__)
+        facts["data"] = facts["data"] if self.size else (0, False)  # without elements there is no address
         return {name: facts[name] for name in ("shape", "typestr", "data", "strides")} | {"version": 3, "stream": None}
 
     def __len__(self) -> int:

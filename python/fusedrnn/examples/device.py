@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from fusedrnn.backends import of_device
+from fusedrnn.backends import cuda
 from fusedrnn.train import world
 
 ON_A_GPU = ("binary", "charlm", "iris", "mnist", "ptb", "sine")  # made of nothing but parts that a GPU has
@@ -34,9 +34,7 @@ def chosen_device(options: Namespace, name: str) -> str:
         )
     if world().size > 1:
         raise ValueError(f"{name}: --device must be cpu for several processes, got {device} for {world().size}")
-    try:
-        return of_device(name, device).name
-    except RuntimeError as missing:
-        raise ValueError(
-            f"{name}: --device must be cpu here, got {device}: {str(missing).split(': ', 2)[-1]}"
-        ) from None
+    missing = cuda.missing()
+    if missing is not None:
+        raise ValueError(f"{name}: --device must be cpu here, got {device}: {missing}")
+    return device

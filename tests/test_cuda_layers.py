@@ -90,6 +90,16 @@ def test_forward_and_backward_agree_with_the_oracle(
     assert max(found.values()) <= limit, found
 
 
+@pytest.mark.parametrize(("dtype", "limit"), LIMITS)
+def test_long_rows_come_in_parts(gpu: Any, monkeypatch: pytest.MonkeyPatch, dtype: str, limit: float) -> None:
+    """A row of gate gradients has 4*H numbers, more than fit beside the weights."""
+    monkeypatch.setenv("FUSEDRNN_TIER", "grid")
+    monkeypatch.setenv("FUSEDRNN_EMULATED_MULTIPROCESSORS", "40")
+    case = Case(T=2, B=9, I=3, H=300)
+    found = errors(run(gpu, build(case, dtype, device="cuda")), run_reference(build(case, dtype)))
+    assert max(found.values()) <= limit, found
+
+
 @pytest.mark.parametrize("tier", TIERS)
 def test_two_runs_give_the_same_bits(gpu: Any, monkeypatch: pytest.MonkeyPatch, tier: str) -> None:
     monkeypatch.setenv("FUSEDRNN_TIER", tier)

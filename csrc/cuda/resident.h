@@ -2,9 +2,9 @@
 //
 //   sums[q] = sum over k of row(m)[k] * factor(k, j, q)          q < G
 //
-// A block has some units j with all their gates: columns q * units + u. It takes eight rows in a turn: loads them, lets
-// slices.h make the sums of slices of depth, and adds the slices in rising order in the thread that goes on with a row
-// and a unit. So the order of a sum follows from the plan alone.
+// A block has some units j with all their gates: columns q * units + u. It takes eight rows in a turn: loads them, long
+// ones part by part, lets slices.h make the sums of slices of depth, and adds the slices in rising order in the thread
+// that goes on with a row and a unit. So the order of a sum follows from the plan alone.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -54,9 +54,16 @@ struct Resident {
   __device__ void multiply(int64_t begin, int64_t end, const RowAt& row_at, const Finish& finish) const {
     for (int64_t m = begin; m < end; m += kRowsAThread) {
       const int count = static_cast<int>(end - m < kRowsAThread ? end - m : kRowsAThread);
-      load_rows(m, count, row_at);
-      __syncthreads();
-      slices.add(weights, rows, sums);
+      typename Slices<T>::Sums part{};
+      for (int k = 0; k < slices.depth_padded; k += Slices<T>::kMostRowNumbers) {
+        const int left = slices.depth_padded - k,
+                  numbers = left < slices.kMostRowNumbers ? left : slices.kMostRowNumbers;
+        if (k > 0) __syncthreads();
+        load_rows(m, count, k, numbers, row_at);
+        __syncthreads();
+        slices.add(weights, rows, k, numbers, part);
+      }
+      slices.store(part, sums);
       __syncthreads();
       for (int e = static_cast<int>(threadIdx.x); e < count * units; e += kGridThreads) {
         const int r = e / units, u = e % units;
@@ -75,11 +82,12 @@ struct Resident {
  private:
   // Other blocks wrote these rows a moment ago: they are read past the first-level cache, which may hold older ones.
   template <class RowAt>
-  __device__ void load_rows(int64_t m, int count, const RowAt& row_at) const {
+  __device__ void load_rows(int64_t m, int count, int begin, int numbers, const RowAt& row_at) const {
     for (int r = 0; r < kRowsAThread; ++r) {
       const T* row = r < count ? row_at(m + r) : nullptr;
-      for (int k = static_cast<int>(threadIdx.x); k < slices.depth_padded; k += kGridThreads)
-        rows[r * slices.pitch + k] = row == nullptr || k >= depth ? narrow<T>(Wide<T>(0)) : __ldcg(row + k);
+      for (int k = static_cast<int>(threadIdx.x); k < numbers; k += kGridThreads)
+        rows[r * slices.pitch + k] =
+            row == nullptr || begin + k >= depth ? narrow<T>(Wide<T>(0)) : __ldcg(row + begin + k);
     }
   }
 };

@@ -18,52 +18,66 @@ namespace fusedrnn::cuda {
 
 template <class T>
 struct ScalarSlices {
-  int depth_padded, columns, pitch, slices;  // pitch: of rows
+  static constexpr int kMostRowNumbers = 1024;  // of a row at a time: a long one would leave no room for the weights
+  int depth_padded, columns, pitch, slices;     // pitch: of rows
+
+  struct Sums {
+    Wide<T> sum[kRowsAThread][kColumnsAThread];
+  };
 
   FUSEDRNN_INLINE ScalarSlices(int64_t depth, int columns_)
       : depth_padded(static_cast<int>(depth)),
         columns(columns_),
-        pitch(static_cast<int>(depth)),
+        pitch(depth_padded < kMostRowNumbers ? depth_padded : kMostRowNumbers),
         slices(kGridThreads / (columns_ / kColumnsAThread)) {}
 
   // Where the weight of k and column c is.
   FUSEDRNN_INLINE int64_t place(int k, int c) const { return static_cast<int64_t>(k) * columns + c; }
 
-  __device__ void add(const T* weights, const T* rows, Wide<T>* sums) const {
-    const int lanes = columns / kColumnsAThread;
-    const int slice = static_cast<int>(threadIdx.x) / lanes,
-              c = static_cast<int>(threadIdx.x) % lanes * kColumnsAThread;
-    if (slice >= slices) return;
-    Wide<T> sum[kRowsAThread][kColumnsAThread] = {};
-    for (int k = depth_padded * slice / slices; k < depth_padded * (slice + 1) / slices; ++k) {
+  FUSEDRNN_INLINE int lanes() const { return columns / kColumnsAThread; }
+  __device__ int slice() const { return static_cast<int>(threadIdx.x) / lanes(); }
+  __device__ int column() const { return static_cast<int>(threadIdx.x) % lanes() * kColumnsAThread; }
+
+  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`.
+  __device__ void add(const T* weights, const T* rows, int begin, int count, Sums& sums) const {
+    if (slice() >= slices) return;
+    const T* w_at = weights + column();
+    for (int k = count * slice() / slices; k < count * (slice() + 1) / slices; ++k) {
       Wide<T> w[kColumnsAThread];
 #pragma unroll
-      for (int i = 0; i < kColumnsAThread; ++i) w[i] = wide(weights[place(k, c + i)]);
+      for (int i = 0; i < kColumnsAThread; ++i) w[i] = wide(w_at[static_cast<int64_t>(begin + k) * columns + i]);
 #pragma unroll
       for (int r = 0; r < kRowsAThread; ++r) {
         const Wide<T> h = wide(rows[r * pitch + k]);
 #pragma unroll
-        for (int i = 0; i < kColumnsAThread; ++i) sum[r][i] += h * w[i];
+        for (int i = 0; i < kColumnsAThread; ++i) sums.sum[r][i] += h * w[i];
       }
     }
+  }
+
+  __device__ void store(const Sums& sums, Wide<T>* out) const {
+    if (slice() >= slices) return;
 #pragma unroll
     for (int r = 0; r < kRowsAThread; ++r)
 #pragma unroll
-      for (int i = 0; i < kColumnsAThread; ++i) sums[(slice * kRowsAThread + r) * columns + c + i] = sum[r][i];
+      for (int i = 0; i < kColumnsAThread; ++i)
+        out[(slice() * kRowsAThread + r) * columns + column() + i] = sums.sum[r][i];
   }
 };
 
 template <class T>
 struct TensorSlices {
   static constexpr int kTile = 16, kLanes = 32, kWarps = kGridThreads / kLanes;
-  static constexpr int kNumbersALane = 8;  // of a tile of weights
+  static constexpr int kNumbersALane = 8;       // of a tile of weights
+  static constexpr int kTasks = 2;              // (tile, slice) pairs of a warp, at most
+  static constexpr int kMostRowNumbers = 2048;  // as above
   int depth_padded, columns, pitch, slices;
 
   // Rows are eight numbers longer than the depth, so that the same k of neighbouring rows lies in different banks.
   FUSEDRNN_INLINE TensorSlices(int64_t depth, int columns_)
       : depth_padded(static_cast<int>((depth + kTile - 1) / kTile * kTile)),
         columns((columns_ + kTile - 1) / kTile * kTile),
-        pitch(depth_padded + 8),
+        pitch((depth_padded < kMostRowNumbers ? depth_padded : kMostRowNumbers) + 8),
         slices(columns >= kWarps * kTile ? 1 : kWarps / (columns / kTile)) {}
 
   // Tile by tile as the lanes hold them, see mma.h: a lane's eight numbers side by side.
@@ -74,23 +88,41 @@ struct TensorSlices {
     return (tile * kLanes + lane) * kNumbersALane + part * 2 + kk % 2;
   }
 
-  __device__ void add(const T* weights, const T* rows, float* sums) const {
+  struct Sums {
+    float sum[kTasks][4];  // as multiply_tensor has them
+  };
+
+  FUSEDRNN_INLINE int tiles() const { return columns / kTile; }
+
+  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`; both are whole tiles.
+  __device__ void add(const T* weights, const T* rows, int begin, int count, Sums& sums) const {
     const int lane = static_cast<int>(threadIdx.x) % kLanes, g = lane / 4, t = lane % 4;
-    const int tiles = columns / kTile, steps = depth_padded / kTile;
-    for (int task = static_cast<int>(threadIdx.x) / kLanes; task < tiles * slices; task += kWarps) {
-      const int tile = task % tiles, slice = task / tiles;
-      float c[4] = {};
+    const int steps = count / kTile;
+#pragma unroll
+    for (int i = 0; i < kTasks; ++i) {
+      const int task = static_cast<int>(threadIdx.x) / kLanes + i * kWarps;
+      if (task >= tiles() * slices) return;
+      const int tile = task % tiles(), slice = task / tiles();
+      const auto* w = reinterpret_cast<const uint4*>(weights + place(begin, tile * kTile)) + lane;
+      const T* h = rows + g * pitch + t * 2;
       for (int k = steps * slice / slices; k < steps * (slice + 1) / slices; ++k) {
-        const auto* w =
-            reinterpret_cast<const uint4*>(weights) + (static_cast<int64_t>(tile) * steps + k) * kLanes + lane;
-        const auto* h = reinterpret_cast<const uint32_t*>(rows + g * pitch + k * kTile + t * 2);
-        const uint4 packed = *w;
-        const uint32_t a[4] = {packed.x, packed.y, packed.z, packed.w}, b[2] = {h[0], h[4]};
-        multiply_tensor(c, a, b, T{});
+        const uint4 packed = w[k * kLanes];
+        const auto* pair = reinterpret_cast<const uint32_t*>(h + k * kTile);
+        const uint32_t a[4] = {packed.x, packed.y, packed.z, packed.w}, b[2] = {pair[0], pair[4]};
+        multiply_tensor(sums.sum[i], a, b, T{});
       }
-      float* out = sums + slice * kRowsAThread * columns + tile * kTile + g;
-      out[(t * 2) * columns] = c[0], out[(t * 2 + 1) * columns] = c[1];
-      out[(t * 2) * columns + 8] = c[2], out[(t * 2 + 1) * columns + 8] = c[3];
+    }
+  }
+
+  __device__ void store(const Sums& sums, float* out) const {
+    const int lane = static_cast<int>(threadIdx.x) % kLanes, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int i = 0; i < kTasks; ++i) {
+      const int task = static_cast<int>(threadIdx.x) / kLanes + i * kWarps;
+      if (task >= tiles() * slices) return;
+      float* at = out + (task / tiles() * kRowsAThread + t * 2) * columns + task % tiles() * kTile + g;
+      at[0] = sums.sum[i][0], at[columns] = sums.sum[i][1];
+      at[8] = sums.sum[i][2], at[columns + 8] = sums.sum[i][3];
     }
   }
 };

@@ -132,7 +132,7 @@ cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& t
   const bool together = config.numAttrs > 0 && config.attrs->val.cooperative != 0;
   const unsigned blocks = config.gridDim.x;
   if (config.blockDim.x > kMostThreads || config.dynamicSmemBytes > kSharedBytes) return cudaErrorInvalidValue;
-  if (together && blocks > kMultiprocessors) return cudaErrorInvalidValue;
+  if (together && blocks > static_cast<unsigned>(emulated_multiprocessors())) return cudaErrorInvalidValue;
   gridDim = config.gridDim, blockDim = config.blockDim;
   body = &thread;
   for (unsigned b = 0; b < blocks; b += together ? blocks : 1) run_blocks(b, together ? blocks : b + 1, config);

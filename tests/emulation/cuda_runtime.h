@@ -53,8 +53,12 @@ struct cudaLaunchConfig_t {
   unsigned numAttrs = 0;
 };
 
-// A small GPU, so that small problems need several groups of blocks.
-constexpr int kMultiprocessors = 6;
+// A small GPU, so that small problems need several groups of blocks; FUSEDRNN_EMULATED_MULTIPROCESSORS makes a larger
+// one.
+inline int emulated_multiprocessors() {
+  const char* number = std::getenv("FUSEDRNN_EMULATED_MULTIPROCESSORS");
+  return number == nullptr ? 6 : std::atoi(number);
+}
 constexpr int kSharedBytes = 227 << 10;
 
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;  // of the thread that runs
@@ -99,7 +103,7 @@ inline cudaError_t cudaGetDevice(int* device) {
 }
 
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  *value = attribute == cudaDevAttrMultiProcessorCount            ? kMultiprocessors
+  *value = attribute == cudaDevAttrMultiProcessorCount            ? emulated_multiprocessors()
            : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? kSharedBytes
                                                                   : 1;
   return cudaSuccess;

@@ -12,7 +12,6 @@ The submodules are loaded when they are first named: ``fr.nn``, ``fr.optim``, ``
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import TYPE_CHECKING, Any
 
 from fusedrnn.layers import GRU, LSTM, RNN, LSTMState, OneHot
@@ -48,7 +47,9 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"fusedrnn.{name}")
     if name == "__version__":
-        return importlib.metadata.version("fusedrnn")
+        from importlib.metadata import version  # takes as long as half of the package
+
+        return version("fusedrnn")
     raise AttributeError(f"module 'fusedrnn' has no attribute {name!r}")
 
 

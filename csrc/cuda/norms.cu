@@ -58,9 +58,8 @@ __global__ void clip_kernel(const Table<ClipEntry<T>> table, const double* norm,
   const bool finite = length - length == 0;
   if (finite && length <= most) return;
   const T factor = static_cast<T>(most / length);
-  for_own_elements(table, [&](const ClipEntry<T>& entry, int64_t j) {
-    entry.data[j] = finite ? entry.data[j] * factor : T(0);
-  });
+  for_own_elements(
+      table, [&](const ClipEntry<T>& entry, int64_t j) { entry.data[j] = finite ? entry.data[j] * factor : T(0); });
 }
 
 }  // namespace

@@ -27,9 +27,12 @@ void run(const py::object& table, const py::object& ids, const py::object& out, 
 void take_rows(const py::object& table, const py::object& ids, const py::object& out, uintptr_t stream) {
   const auto to = reinterpret_cast<cudaStream_t>(stream);
   switch (py::cast<int>(table.attr("itemsize"))) {
-    case 2: return run<uint16_t>(table, ids, out, to);
-    case 4: return run<uint32_t>(table, ids, out, to);
-    default: return run<uint64_t>(table, ids, out, to);
+    case 2:
+      return run<uint16_t>(table, ids, out, to);
+    case 4:
+      return run<uint32_t>(table, ids, out, to);
+    default:
+      return run<uint64_t>(table, ids, out, to);
   }
 }
 

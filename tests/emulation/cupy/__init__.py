@@ -6,6 +6,7 @@ the package's checks, as CuPy's are none: `ndarray` wraps one, and what takes it
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -159,3 +160,8 @@ class _Interface:
 def asnumpy(value: Any) -> np.ndarray:
     """A copy in host memory."""
     return value.get() if isinstance(value, ndarray) else np.asarray(value)
+
+
+def get_default_memory_pool() -> SimpleNamespace:
+    """NumPy keeps no memory for later."""
+    return SimpleNamespace(free_all_blocks=lambda: None)

@@ -120,8 +120,9 @@ def test_what_does_not_fit_is_not_timed() -> None:
 
 
 def row(name: str, mode: str, milliseconds: dict[str, float], **fields: Any) -> GpuRow:
+    plan = {OURS: "tier grid, 4 groups", "torch": "cuDNN small_h, backward standard", "torch_tf32": "cuDNN standard"}
     timed = {
-        library: Outcome("timed", error=2e-6, timing=summarise([[round(1e6 * value)]]), plan="tier grid, 4 groups")
+        library: Outcome("timed", error=2e-6, timing=summarise([[round(1e6 * value)]]), plan=plan[library])
         for library, value in milliseconds.items()
     }
     return GpuRow(workload(name, mode=mode, **fields), timed, checked_by="torch in float64", checked_steps=100)
@@ -136,18 +137,23 @@ def test_report_of_fixed_numbers() -> None:
     rows.append(GpuRow(workload("h64-b1-t100"), {OURS: wrong, "torch": rows[0].outcomes["torch"]}))
     table = report.times_table(rows).splitlines()
     assert [" ".join(line.split()) for line in (table[0], *table[2:])] == [
-        "cell case mode plan fusedrnn error floor torch x error torch_tf32 x error",
-        "lstm h512-b32-t100 inference tier grid 2.00 2e-06 1-1.1 tf32 5.00 2.50 2e-06 3.00 1.50 2e-06",
-        "lstm h512-b32-t100 training tier grid 10.0 2e-06 2.2-2.75 tf32 5.00 0.500 2e-06 - - -",
-        "lstm h64-b1-t100 inference - wrong 1e+00 - 5.00 - 2e-06 - - -",
+        "cell case mode plan fusedrnn error floor cuDNN torch x error torch_tf32 x error",
+        "lstm h512-b32-t100 inference tier grid 2.00 2e-06 1-1.1 tf32 small_h 5.00 2.50 2e-06 3.00 1.50 2e-06",
+        "lstm h512-b32-t100 training tier grid 10.0 2e-06 2.2-2.75 tf32 small_h 5.00 0.500 2e-06 - - -",
+        "lstm h64-b1-t100 inference - wrong 1e+00 - small_h 5.00 - 2e-06 - - -",
     ]
     assert peers_of(rows) == ["torch", "torch_tf32"]
     found = means(rows)
     assert found["lstm", "inference", "float32", "torch"].mean == pytest.approx(2.5)
     assert found["lstm", "training", "float32", "torch"].lowest == pytest.approx(0.5)
-    left = [{"workload": "gru h64-b1-t100 inference float32", "why": "no time left"}]
+    left = [report.left_out(workload(name, "gru"), "no time left") for name in ("h64-b1-t100", "h64-b8-t100")]
     text = report.text(rows, {"name": "GPU"}, left, {"summary": "3 passed", "failed": ["a::b"]})
-    for part in ("name GPU", "tests: 3 passed\nfailed: a::b", "got 1.0e+00", "left out: gru h64-b1-t100 inference"):
+    for part in (
+        "name GPU",
+        "tests: 3 passed\nfailed: a::b",
+        "got 1.0e+00",
+        "left out, no time left: gru inference float32: h64-b1-t100 h64-b8-t100",
+    ):
         assert part in text
     made = json.loads(json.dumps(report.as_json(rows, {}, left, None, {}, complete=True), allow_nan=False))
     assert made["rows"][0]["libraries"]["torch"]["ratio"] == pytest.approx(2.5)
@@ -229,7 +235,18 @@ def test_the_checkout_is_found_from_its_folder(tmp_path: Path, monkeypatch: pyte
     assert gpu_tests.find_tests() == tmp_path
 
 
+def test_tests_that_cannot_be_run_say_why(tmp_path: Path) -> None:
+    (checkout(tmp_path, "def test_two(): pass") / "pytest.ini").write_text("[pytest]\naddopts = --frobnicate\n")
+    tested = gpu_tests.run_tests(tmp_path, 60)
+    assert not tested.good and tested.summary.startswith("not run: pytest ended with exit code 4: ")
+
+
 # ---- whole runs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def few_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(timing, "MAXIMUM_CALLS", 2)
 
 
 @pytest.fixture
@@ -349,7 +366,9 @@ def test_the_file_is_written_after_each_case_and_the_rest_is_named(
     assert [(made["complete"], len(made["rows"])) for made in seen] == [(False, 2), (False, 4)]
     made = json.loads(path.read_text())
     assert made["complete"] and len(made["rows"]) == 4
-    assert made["left_out"] == [{"workload": f"rnn h8-b2-t7 {mode} float32", "why": "no time left"} for mode in MODES]
+    assert made["left_out"] == [
+        {"kind": f"rnn {mode} float32", "case": "h8-b2-t7", "why": "no time left"} for mode in MODES
+    ]
 
 
 @pytest.mark.gpu
@@ -368,7 +387,7 @@ def test_an_error_is_reported_and_the_run_goes_on(
     assert main([DEVICE, "--cases", "h8-b2-t5", "--cells", "lstm,gru", "--dtype", "float32"]) == 1
     out = capsys.readouterr().out
     assert "lstm h8-b2-t5 training float32 fusedrnn: RuntimeError: no such kernel" in out
-    assert "gru h8-b2-t5 training float32 fusedrnn: forward: tier" in out
+    assert "gru   h8-b2-t5  training   tier" in out
 
 
 @pytest.mark.gpu

@@ -15,7 +15,7 @@ DTYPES = ("float32", "bfloat16", "float16", "float64")
 # How late sizes come: the sum decides.
 CELL_RANK = {"lstm": 0, "gru": 1, "rnn": 2}
 HIDDEN_RANK = {512: 0, 128: 0, 1024: 1, 256: 2, 2048: 2, 64: 3}
-ROWS_RANK = {32: 0, 1: 0, 64: 1, 256: 2, 8: 3}
+ROWS_RANK = {32: 0, 1: 0, 64: 1, 256: 1, 8: 3}
 STEPS_RANK = {100: 0, 1000: 1}
 DTYPE_RANK = {"float32": 0, "bfloat16": 0, "float16": 1, "float64": 4}
 PACKED_SIZES = ((256, 64, 100), (512, 64, 100), (512, 64, 1000), (1024, 64, 1000))
@@ -42,7 +42,7 @@ def case_named(name: str) -> Case | None:
     True
     """
     found = _NAME.fullmatch(name)
-    return make_case(*map(int, found.groups()[:3]), packed=bool(found[4])) if found else None
+    return make_case(int(found[1]), int(found[2]), int(found[3]), packed=bool(found[4])) if found else None
 
 
 def _ranked() -> dict[Case, int]:

@@ -47,7 +47,7 @@ def shorten(problem: Problem, steps: int) -> Problem:
     >>> from fusedrnn.bench.cases import Workload
     >>> problem = make_problem(Workload(make_case(4, 2, 9, packed=True), "rnn", "training"))
     >>> problem.lengths, shorten(problem, 5).lengths, shorten(problem, 5).x.shape
-    (array([2, 7]), array([2, 5]), (5, 2, 4))
+    (array([8, 9]), array([5, 5]), (5, 2, 4))
     """
     if steps >= len(problem.x):
         return problem

@@ -70,7 +70,7 @@ class _Run:
 
     def leave_out(self, workloads: Sequence[Workload], why: str) -> None:
         """Name what is not timed."""
-        self.left_out += [{"workload": f"{work.label} {work.dtype}", "why": why} for work in workloads]
+        self.left_out += [report.left_out(work, why) for work in workloads]
 
     def bench(self) -> None:
         """Take all cases through both libraries, as long as there is time."""
@@ -83,6 +83,8 @@ class _Run:
             rows = compare(group, self.peer, self.deadline)
             self.rows += rows
             self.leave_out(group[len(rows) :], "no time left")
+            if "clocks.sm" not in self.facts:
+                self.facts |= clocks()  # while the GPU is still warm
             self.write(complete=False)
             if any(outcome.status == "failed" for row in rows for outcome in row.outcomes.values()) and _lost():
                 for rest in groups[number:]:
@@ -92,9 +94,14 @@ class _Run:
     def write(self, complete: bool) -> None:
         """What is known so far, where a file was named."""
         if self.options.json:
-            tested = self.tested and self.tested.as_dict()
-            parts = (self.rows, self.facts, self.left_out, tested, settings_of(self.options))
-            write_json(self.options.json, report.as_json(*parts, complete=complete))
+            settings = settings_of(self.options)
+            found = report.as_json(self.rows, self.facts, self.left_out, self.tests, settings, complete)
+            write_json(self.options.json, found)
+
+    @property
+    def tests(self) -> dict[str, Any] | None:
+        """What the tests came to, where they were run."""
+        return None if self.tested is None else self.tested.as_dict()
 
     @property
     def good(self) -> bool:
@@ -126,9 +133,8 @@ def _run(options: argparse.Namespace, device: str) -> int:
         # PyTorch copies weights at every call in some types of number; the notes say so.
         warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous chunk")
         run.bench()
-    run.facts |= clocks()
     run.write(complete=True)
-    print(report.text(run.rows, run.facts, run.left_out, run.tested and run.tested.as_dict()))
+    print(report.text(run.rows, run.facts, run.left_out, run.tests))
     return 0 if run.good else 1
 
 

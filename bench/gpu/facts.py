@@ -9,6 +9,7 @@ from typing import Any
 
 # What `nvidia-smi` is asked for; clocks are those of the moment.
 QUERIES = ("driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "power.limit", "temperature.gpu")
+WAIT_S = 10.0
 
 
 def gpu_facts() -> dict[str, Any]:
@@ -34,6 +35,9 @@ def clocks() -> dict[str, str]:
         return {}
     bus = importlib.import_module("cupy").cuda.Device().pci_bus_id
     command = [program, f"--id={bus}", f"--query-gpu={','.join(QUERIES)}", "--format=csv,noheader"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    except subprocess.TimeoutExpired:  # not worth more of the time of the GPU
+        return {}
     values = [value.strip() for value in done.stdout.split(",")]
     return dict(zip(QUERIES, values, strict=True)) if done.returncode == 0 and len(values) == len(QUERIES) else {}

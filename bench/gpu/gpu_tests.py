@@ -85,5 +85,8 @@ def run_tests(root: Path | None, limit_s: float) -> Tested:
     bad = counts.get("failures", 0) + counts.get("errors", 0)
     passed = counts.get("tests", 0) - bad - counts.get("skipped", 0)
     summary = f"{passed} passed, {bad} failed, {counts.get('skipped', 0)} skipped, {seconds:.0f} s"
+    if not counts:
+        last = (done.stdout.strip().splitlines() or [""])[-1]
+        summary = f"not run: pytest ended with exit code {done.returncode}: {last}"
     good = done.returncode == 0 and passed > 0
     return Tested(good, summary, seconds, counts, failed[:MOST_NAMES], done.stdout[-TAIL:])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fusedrnn.bench.cases import Workload
 from fusedrnn.bench.gpu.floors import floor_of
 from fusedrnn.bench.gpu.results import GpuRow, means, peers_of
 from fusedrnn.bench.peers import OURS
@@ -16,7 +17,8 @@ LEGEND = f"""\
 Microseconds a step: medians of whole calls by events of the GPU, over T; training is forward and backward. x is the
 library's time over that of {OURS}, above 1 where {OURS} is faster. torch runs the type of number of the table,
 float32 without TF32; torch_tf32 rounds the products of float32 to 10 bits, as float16 does. error is the largest one
-relative to the largest entry of its array, against float64. floor is what an H200 should allow, derived, +-25 %."""
+relative to the largest entry of its array, against float64. floor is what an H200 should allow, derived, +-25 %.
+cuDNN is the algorithm that PyTorch asks it for; the JSON has all plans."""
 
 
 def _time(row: GpuRow, library: str) -> str:
@@ -31,12 +33,18 @@ def _error(outcome: Outcome | None) -> str:
     return "-" if outcome is None or outcome.error is None else f"{outcome.error:.0e}"
 
 
+def _algorithm(row: GpuRow) -> str:
+    """What cuDNN does forward in the first of the peers."""
+    plans = [row.outcomes[peer].plan for peer in peers_of([row])]
+    return plans[0].split(",")[0].removeprefix("cuDNN ") if plans and plans[0] else "-"
+
+
 def _line(row: GpuRow, peers: Sequence[str]) -> list[str]:
-    """One workload: what, how, our time and error, the floor; then time, ratio and error of each peer."""
+    """What, how, our time and error, the floor, what cuDNN does; then time, ratio and error of each peer."""
     workload, floor = row.workload, floor_of(row.workload)
     plan = row.outcomes[OURS].plan.split(",")[0].removeprefix("forward: ")
     line = [workload.cell, workload.case.name, workload.mode, plan or "-"]
-    line += [_time(row, OURS), _error(row.outcomes[OURS]), floor.text if floor else "-"]
+    line += [_time(row, OURS), _error(row.outcomes[OURS]), floor.text if floor else "-", _algorithm(row)]
     for peer in peers:
         ratio = row.ratio(peer)
         line += [_time(row, peer), number(ratio), _error(row.outcomes.get(peer))]
@@ -46,7 +54,7 @@ def _line(row: GpuRow, peers: Sequence[str]) -> list[str]:
 def times_table(rows: Sequence[GpuRow]) -> str:
     """The table of one type of number: a line a workload, its peers side by side."""
     peers = peers_of(rows)
-    head = ["cell", "case", "mode", "plan", OURS, "error", "floor"]
+    head = ["cell", "case", "mode", "plan", OURS, "error", "floor", "cuDNN"]
     head += [word for peer in peers for word in (peer, "x", "error")]
     return align([head, *(_line(row, peers) for row in rows)], left=4)
 
@@ -64,13 +72,26 @@ def means_table(rows: Sequence[GpuRow]) -> str:
 
 
 def notes(rows: Sequence[GpuRow]) -> str:
-    """A line for every library and workload: what ran, or why it was not timed."""
-    lines = []
-    for row in rows:
-        for name, outcome in row.outcomes.items():
-            said = "; ".join(text for text in (outcome.plan, outcome.note) if text)
-            lines.append(f"{row.workload.label} {row.workload.dtype} {name}: {said or '-'}")
-    return "\n".join(lines)
+    """Why something was not timed, one a line."""
+    return "\n".join(
+        f"{row.workload.label} {row.workload.dtype} {name}: {outcome.note}"
+        for row in rows
+        for name, outcome in row.outcomes.items()
+        if outcome.note
+    )
+
+
+def left_out(workload: Workload, why: str) -> dict[str, str]:
+    """A workload that was not begun or not timed, as JSON can hold it."""
+    return {"kind": f"{workload.cell} {workload.mode} {workload.dtype}", "case": workload.case.name, "why": why}
+
+
+def _left_out_text(entries: Sequence[Mapping[str, str]]) -> str:
+    """A line for each kind, with all its cases."""
+    kinds: dict[tuple[str, str], list[str]] = {}
+    for entry in entries:
+        kinds.setdefault((entry["kind"], entry["why"]), []).append(entry["case"])
+    return "\n".join(f"left out, {why}: {kind}: {' '.join(names)}" for (kind, why), names in kinds.items())
 
 
 def heading(facts: Mapping[str, Any]) -> str:
@@ -81,7 +102,7 @@ def heading(facts: Mapping[str, Any]) -> str:
 def text(
     rows: Sequence[GpuRow],
     facts: Mapping[str, Any],
-    left_out: Sequence[Mapping[str, str]],
+    missing: Sequence[Mapping[str, str]],
     tested: Mapping[str, Any] | None = None,
 ) -> str:
     """Everything for readers.
@@ -90,7 +111,7 @@ def text(
     ----------
     rows : what was found
     facts : of the GPU and the libraries
-    left_out : "workload" and "why" of each that was not begun or not timed
+    missing : what was left out, each as `left_out` makes it
     tested : what the tests came to, where they were run
     """
     parts = [heading(facts)]
@@ -99,16 +120,16 @@ def text(
     for dtype in dict.fromkeys(row.workload.dtype for row in rows):
         parts.append(f"{dtype}\n\n" + times_table([row for row in rows if row.workload.dtype == dtype]))
     if rows:
-        parts += [LEGEND, means_table(rows), notes(rows)]
-    if left_out:
-        parts.append("\n".join(f"left out: {entry['workload']}: {entry['why']}" for entry in left_out))
+        parts += [LEGEND, notes(rows)]
+    parts.append(_left_out_text(missing))
+    parts.append(means_table(rows))  # last, where the end is all that one gets to see
     return "\n\n".join(part for part in parts if part)
 
 
 def as_json(
     rows: Sequence[GpuRow],
     facts: Mapping[str, Any],
-    left_out: Sequence[Mapping[str, str]],
+    missing: Sequence[Mapping[str, str]],
     tested: Mapping[str, Any] | None,
     settings: Mapping[str, Any],
     complete: bool,
@@ -125,5 +146,5 @@ def as_json(
             {"cell": cell, "mode": mode, "dtype": dtype, "peer": peer, **mean.__dict__}
             for (cell, mode, dtype, peer), mean in means(rows).items()
         ],
-        "left_out": list(left_out),
+        "left_out": list(missing),
     }

@@ -116,6 +116,44 @@ def test_what_does_not_fit_is_not_timed() -> None:
         timing.measure({"a": lambda: None}, 4.9, times=lambda call, count: [10**9] * count, clock=lambda: 0.0)
 
 
+@pytest.mark.parametrize(
+    ("work", "forward", "backward"),
+    [
+        (workload("h128-b64-t100", dtype="float16"), "small_h", "small_h"),
+        (workload("h192-b64-t100"), "small_h", "standard"),
+        (workload("h256-b64-t100", "rnn"), "small_h", "small_h"),
+        (workload("h512-b64-t100", dtype="float16"), "persistent", "persistent"),
+        (workload("h1024-b128-t100", "rnn", dtype="float16"), "standard", "standard"),
+        (workload("h512-b64-t100", "gru", dtype="float16"), "standard", "standard"),
+        (workload("h512-b1-t100", dtype="float16"), "standard", "standard"),
+        (workload("h512-b64-t100", dtype="bfloat16"), "standard", "standard"),
+        (workload("h128-b64-t100", dtype="float64"), "standard", "standard"),
+        (workload("h128-b64-t100-packed"), "standard", "standard"),
+    ],
+)
+def test_algorithms_of_cudnn(work: Workload, forward: str, backward: str) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: it is whom we are timed beside")
+    from fusedrnn.bench.gpu.pytorch import algorithm
+
+    assert tuple(algorithm(work, way, (9, 0), 132) for way in (True, False)) == (forward, backward)
+
+
+def test_ways_of_pytorch_and_their_switches() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: it is whom we are timed beside")
+    from fusedrnn.bench.gpu.pytorch import Torch
+
+    work, peer = workload("h128-b32-t100"), Torch("cpu")
+    assert peer.precisions(work) == ("torch", "torch_tf32", "torch_without_cudnn")
+    assert peer.precisions(replace(work, dtype="float16")) == ("torch",)
+    problem = arrays.make_problem(workload("h8-b2-t5"))
+    for precision, switches in (("torch", (True, False)), ("torch_tf32", (True, True))):
+        peer.prepare(problem, precision).call()
+        assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == switches
+    peer.prepare(problem, "torch_without_cudnn").call()
+    assert not torch.backends.cudnn.enabled
+    peer.prepare(problem, "torch").call()
+
+
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -272,6 +310,15 @@ def test_alone(gpu: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
             entry["workload"]["case"]["steps"],
         )
     assert "lstm  h8-b2-t5" in capsys.readouterr().out
+
+
+@pytest.mark.gpu
+def test_one_mode(gpu: Any) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: it is whom we are timed beside")
+    argv = ["--cases", "h8-b2-t5", "--cells", "lstm", "--dtype", "float32"]
+    for mode in MODES:
+        assert command.main([*argv, "--mode", mode], peer_device=device_of(gpu)) == 0
+    assert command.main([*argv, "--mode", "training,inference"], peer_device=device_of(gpu)) == 0
 
 
 @pytest.mark.gpu

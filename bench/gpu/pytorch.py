@@ -34,11 +34,8 @@ def _set(precision: str) -> None:
     """Global switches of PyTorch: TF32 in cuDNN's recurrent layers, and cuDNN at all."""
     cudnn = torch.backends.cudnn
     cudnn.enabled = precision != WITHOUT_CUDNN
-    if hasattr(cudnn, "rnn"):
-        # PyTorch refuses to say what is allowed while the two differ.
-        cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "tf32" if precision == TF32 else "ieee"
-    else:
-        cudnn.allow_tf32 = precision == TF32
+    # Newer switches, one for each kind of layer, make PyTorch refuse to read this one; this one sets them all.
+    cudnn.allow_tf32 = precision == TF32
 
 
 def algorithm(workload: Workload, forward: bool, capability: tuple[int, int], multiprocessors: int) -> str:

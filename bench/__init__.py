@@ -4,7 +4,9 @@
 `peers` how each library does it, `worker` and `process` are the two ends of the pipe between them and the parent.
 `comparing` takes one case through all libraries: `checking` compares answers, `timing` takes turns, `peak` is what the
 processor can do meanwhile, `memory` what a process takes. `results`, `report`, `lengths`, `scaling` and `details` make
-the tables, `history` keeps them.
+the tables, `history` keeps them, `files` writes them whole or not at all.
+
+``--device cuda`` is a command with options of its own, in `gpu`.
 
 With ``--systems`` it trains: `training` says what, `twins` holds the same systems in PyTorch, `training_bench` compares
 losses and makes the table. `systems` is a command of its own, ``python bench/systems.py``: the figures of all systems.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,8 +13,10 @@ from typing import Any, NamedTuple
 from fusedrnn.bench import history, machine, report, training_bench
 from fusedrnn.bench.cases import Workload
 from fusedrnn.bench.comparing import compare
+from fusedrnn.bench.files import write_json
 from fusedrnn.bench.options import (
     BadInputError,
+    Parser,
     check_files,
     check_show,
     choose_peers,
@@ -39,18 +39,6 @@ def _greet(workers: dict[str, WorkerProcess]) -> tuple[dict[str, str], dict[str,
         except WorkerError as failure:
             broken[name] = f"cannot be imported: {failure}"
     return versions, broken
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, allow_nan=False)
-            file.write("\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class _Found(NamedTuple):
@@ -123,7 +111,7 @@ def _compare_all(options: argparse.Namespace) -> int:
         found = _measure(options, workers, machine.describe(versions), absent | broken, folder)
     print(found.text)
     if options.json:
-        _write_json(options.json, found.content)
+        write_json(options.json, found.content)
     if options.history:
         history.append(options.history, found.content)
     return 0 if found.good else 1
@@ -138,6 +126,13 @@ def _run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _on_gpu(argv: Sequence[str]) -> bool:
+    """Whether the arguments ask for ``--device cuda``, a command with options of its own."""
+    device = Parser(add_help=False)
+    device.add_argument("--device")
+    return device.parse_known_args(argv)[0].device == "cuda"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``fusedrnn bench`` with the arguments `argv` (None: those of the process); returns the exit code.
 
@@ -146,7 +141,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> main(["--cells", "transformer"])
     2
     """
+    argv = sys.argv[1:] if argv is None else argv
     try:
+        if _on_gpu(argv):
+            from fusedrnn.bench.gpu import main as gpu
+
+            return gpu(argv)
         return _run(parser().parse_args(argv))
     except (BadInputError, history.HistoryError, OSError) as problem:
         print(f"fusedrnn bench: {problem}", file=sys.stderr)

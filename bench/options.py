@@ -20,14 +20,14 @@ class BadInputError(ValueError):
     """An option that makes no sense; the message is one line."""
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Errors are exceptions, so that they come out as one line like all others."""
 
     def error(self, message: str) -> NoReturn:
         raise BadInputError(message)
 
 
-def _names(option: str, text: str, allowed: Mapping[str, Choice]) -> dict[str, Choice]:
+def names(option: str, text: str, allowed: Mapping[str, Choice]) -> dict[str, Choice]:
     """The named choices of a list with commas, in the order in which they are given."""
     given = [name.strip() for name in text.split(",")]
     wrong = [name for name in given if name not in allowed]
@@ -54,7 +54,7 @@ def _add_files(command: argparse.ArgumentParser) -> None:
 
 def parser() -> argparse.ArgumentParser:
     """The options of the command."""
-    command = _Parser(
+    command = Parser(
         prog="fusedrnn bench",
         description="Times fusedrnn and other libraries side by side: the same weights and input, answers checked "
         "first, every library in a process of its own, in alternating bursts. With --systems it trains the systems of "
@@ -74,7 +74,12 @@ def parser() -> argparse.ArgumentParser:
         "--mode", default=",".join(cases.MODES), metavar="NAMES", help="out of %(default)s (default: both)"
     )
     command.add_argument("--dtype", default="float32", choices=cases.DTYPES, help="type of number (default: float32)")
-    command.add_argument("--device", default="cpu", choices=("cpu",), help="where to run (default: cpu)")
+    command.add_argument(
+        "--device",
+        default="cpu",
+        choices=("cpu", "cuda"),
+        help="where to run (default: cpu); cuda has options of its own",
+    )
     command.add_argument(
         "--repeat", type=_positive, default=7, metavar="N", help="bursts of each library (default: %(default)s)"
     )
@@ -105,9 +110,9 @@ def workloads_of(options: argparse.Namespace) -> list[Workload]:
     """
     if options.scaling and options.threads == 1:
         raise BadInputError("--threads must be >= 2 with --scaling, got 1")
-    cells = _names("--cells", options.cells, dict.fromkeys(cases.CELLS))
-    modes = _names("--mode", options.mode, dict.fromkeys(cases.MODES))
-    chosen = _names("--cases", options.cases, cases.CASES)
+    cells = names("--cells", options.cells, dict.fromkeys(cases.CELLS))
+    modes = names("--mode", options.mode, dict.fromkeys(cases.MODES))
+    chosen = names("--cases", options.cases, cases.CASES)
     return [Workload(case, cell, mode, options.dtype) for cell in cells for mode in modes for case in chosen.values()]
 
 
@@ -119,7 +124,7 @@ def choose_peers(against: str | None, must: bool) -> tuple[list[str], dict[str, 
     BadInputError
         There `must` be one, and none of them is installed.
     """
-    named = PEERS if against is None else _names("--against", against, PEERS)
+    named = PEERS if against is None else names("--against", against, PEERS)
     absent = {name: f"not installed: {peer.install}" for name, peer in named.items() if peer.missing}
     present = [name for name in named if name not in absent]
     if must and not present:
@@ -143,13 +148,13 @@ def trainings_of(options: argparse.Namespace) -> list[Training]:
             raise BadInputError(f"--{name} must be left out with --systems, got {getattr(options, name)}")
     if options.against not in (None, training_bench.PEER):
         raise BadInputError(f"--against must be {training_bench.PEER} with --systems, got {options.against}")
-    return list(_names("--systems", options.systems, TRAININGS).values())
+    return list(names("--systems", options.systems, TRAININGS).values())
 
 
 def check_files(options: argparse.Namespace) -> None:
     """Refuse files that could not be written in the end."""
     for name in ("json", "history"):
-        path: Path | None = getattr(options, name)
+        path: Path | None = getattr(options, name, None)
         if path is None:
             continue
         target = path if path.exists() else path.absolute().parent

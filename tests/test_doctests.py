@@ -17,7 +17,8 @@ import fusedrnn as fr
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Peers and twins need other libraries.
-LEFT_OUT = ("fusedrnn.__main__", "fusedrnn._core", "fusedrnn.bench.peers.", "fusedrnn.bench.twins.")
+PEERS = ("fusedrnn.bench.peers.", "fusedrnn.bench.twins.", "fusedrnn.bench.gpu.pytorch")
+LEFT_OUT = ("fusedrnn.__main__", "fusedrnn.bench.gpu.__main__", "fusedrnn._core", *PEERS)
 
 
 def _module_names(path: Iterable[str] = fr.__path__, prefix: str = "fusedrnn.") -> Iterator[str]:

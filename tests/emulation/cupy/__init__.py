@@ -170,3 +170,8 @@ class _Interface:
 def asnumpy(value: Any) -> np.ndarray:
     """A copy in host memory."""
     return value.get() if isinstance(value, ndarray) else np.asarray(value)
+
+
+def get_default_memory_pool() -> SimpleNamespace:
+    """NumPy keeps no memory for later."""
+    return SimpleNamespace(free_all_blocks=lambda: None)

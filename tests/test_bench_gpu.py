@@ -439,6 +439,25 @@ def test_an_error_is_reported_and_the_run_goes_on(
 
 @pytest.mark.gpu
 @pytest.mark.usefixtures("no_torch")
+def test_a_lost_gpu_ends_the_run_with_what_is_known(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def lost(*_: Any) -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    for name in ("prepare", "wait", "free_memory"):
+        monkeypatch.setattr(ours, name, lost)
+    path = tmp_path / "gpu.json"
+    argv = [DEVICE, "--cases", "h8-b2-t5,h8-b2-t6", "--cells", "rnn", "--dtype", "float32", "--json", str(path)]
+    assert main(argv) == 1
+    made = json.loads(path.read_text())
+    assert [entry["libraries"][OURS]["status"] for entry in made["rows"]] == ["failed"] * 2
+    assert {entry["why"] for entry in made["left_out"]} == {"the GPU cannot be used after an error"}
+    assert "the GPU cannot be used any more: an illegal memory access" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("no_torch")
 @pytest.mark.parametrize(("body", "code"), [("def test_two(): pass", 0), ("def test_two(): assert 0", 1)])
 def test_one_command_tests_and_times(
     gpu: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, body: str, code: int

@@ -15,7 +15,7 @@ from fusedrnn.bench import machine
 from fusedrnn.bench.cases import Workload
 from fusedrnn.bench.files import write_json
 from fusedrnn.bench.gpu import gpu_tests, ours, report
-from fusedrnn.bench.gpu.comparing import compare
+from fusedrnn.bench.gpu.comparing import compare, free_memory
 from fusedrnn.bench.gpu.facts import clocks, gpu_facts
 from fusedrnn.bench.gpu.options import JSON, parse, settings_of, workloads_of
 from fusedrnn.bench.gpu.results import GpuRow
@@ -90,6 +90,7 @@ class _Run:
                 for rest in groups[number:]:
                     self.leave_out(rest, "the GPU cannot be used after an error")
                 break
+            free_memory(self.peer)
 
     def write(self, complete: bool) -> None:
         """What is known so far, where a file was named."""

@@ -65,6 +65,11 @@ class _Contest:
         if self.outcomes[name].status == "timed":
             self.prepared[name] = prepared
 
+    @property
+    def failed(self) -> bool:
+        """Whether somebody did; the GPU may then be lost."""
+        return any(outcome.status == "failed" for outcome in self.outcomes.values())
+
     def time(self, deadline: float) -> bool:
         """Time those who are right; false where that would take until after the deadline."""
         try:
@@ -80,7 +85,7 @@ class _Contest:
 
 
 def free_memory(peer: Any) -> None:
-    """Neither library keeps memory that the other may need."""
+    """Let neither library keep memory that the other may need."""
     ours.free_memory()
     if peer:
         peer.free_memory()
@@ -102,24 +107,22 @@ def compare(workloads: Sequence[Workload], peer: Any, deadline: float = float("i
     """
     # With gradients where any of the modes has them.
     problem = make_problem(max(workloads, key=lambda workload: workload.training))
-    rows: list[GpuRow] = []
     try:
-        try:
-            judge = _judge(problem, peer)
-        except Exception as error:  # without the truth nothing can be timed
-            unknown = failure(error)
-            note = f"its answer could not be checked: {unknown.note}"
-            return [GpuRow(workload, {OURS: replace(unknown, note=note)}) for workload in workloads]
-        contests = [_Contest(replace(problem, workload=workload), peer) for workload in workloads]
-        for contest in contests:
-            contest.check(judge)
-        by, steps = judge.name, len(judge.problem.x)
-        del judge  # its arrays are the largest
+        judge = _judge(problem, peer)
+    except Exception as error:  # without the truth nothing can be timed
+        unknown = failure(error)
+        note = f"its answer could not be checked: {unknown.note}"
+        return [GpuRow(workload, {OURS: replace(unknown, note=note)}) for workload in workloads]
+    contests = [_Contest(replace(problem, workload=workload), peer) for workload in workloads]
+    for contest in contests:
+        contest.check(judge)
+    by, steps = judge.name, len(judge.problem.x)
+    del judge  # its arrays are the largest
+    if not any(contest.failed for contest in contests):
         free_memory(peer)
-        for contest in contests:
-            if not contest.time(deadline):
-                break
-            rows.append(GpuRow(contest.problem.workload, contest.outcomes, checked_by=by, checked_steps=steps))
-    finally:
-        free_memory(peer)
+    rows: list[GpuRow] = []
+    for contest in contests:
+        if not contest.time(deadline):
+            break
+        rows.append(GpuRow(contest.problem.workload, contest.outcomes, checked_by=by, checked_steps=steps))
     return rows

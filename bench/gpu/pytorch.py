@@ -196,4 +196,5 @@ class InFloat64:
         found = value if value is None or isinstance(value, torch.Tensor) else self._peer.tensor(value)
         if found is None or found.shape != expected.shape or not bool(torch.isfinite(found).all()):
             return math.inf
-        return float((found.double() - expected).abs().max() / expected.abs().max())
+        error = float((found.double() - expected).abs().max() / expected.abs().max())
+        return error if math.isfinite(error) else math.inf

@@ -12,10 +12,13 @@ namespace fusedrnn::cuda {
 // The GPU that is current.
 Device current_device();
 
+// How many numbers Host::arrived has.
+int64_t arrived_numbers(const Device& device);
+
 // What the loops need beside the problem.
 struct Host {
   const int64_t* first;         // Rows::first in host memory, nullptr without lengths
-  unsigned long long* arrived;  // on the device, a counter a multiprocessor: where groups of blocks meet
+  unsigned long long* arrived;  // (arrived_numbers of the device) there: counters where groups of blocks meet
   cudaStream_t stream;
 };
 

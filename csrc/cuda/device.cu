@@ -1,5 +1,6 @@
 // What the plan has to know of a GPU.
 #include "cuda/backend.h"
+#include "cuda/barrier.h"
 #include "cuda/launch.h"
 
 namespace fusedrnn::cuda {
@@ -18,5 +19,7 @@ Device current_device() {
   device.cooperative = ask(cudaDevAttrCooperativeLaunch) != 0;
   return device;
 }
+
+int64_t arrived_numbers(const Device& device) { return device.multiprocessors * kCounterPitch; }
 
 }  // namespace fusedrnn::cuda

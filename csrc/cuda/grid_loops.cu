@@ -32,7 +32,7 @@ __global__ void __launch_bounds__(kGridThreads, 1)
     weights.template multiply<Cell::kGates>(
         seat.begin, live < seat.end ? live : seat.end, [&](int64_t m) { return output_before(p, y, s, m); },
         [&](int64_t m, int64_t j, const Wide<T>* sums) { forward_unit<Cell>(p, s, m, j, sums); });
-    meet(arrived + seat.group, s + 1, plan.slices);
+    meet(arrived + seat.group * kCounterPitch, s + 1, plan.slices);
   }
 }
 
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(kGridThreads, 1)
     weights.template multiply<1>(
         seat.begin, live < seat.end ? live : seat.end, [&](int64_t m) { return gradient_after(p, gates, s, m); },
         [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_output<Cell>(p, s, m, j, sums[0]); });
-    meet(arrived + seat.group, ++meeting, plan.slices);
+    meet(arrived + seat.group * kCounterPitch, ++meeting, plan.slices);
   }
 }
 
@@ -57,7 +57,7 @@ template <class T, class Loop>
 void launch_grid(const char* name, void (*kernel)(Loop, Plan, unsigned long long*), const Loop& loop, const Plan& plan,
                  int64_t depth, int gates, const Host& host) {
   const int64_t bytes = grid_shared_bytes<T>(depth, plan.units, gates);
-  const size_t counters = static_cast<size_t>(plan.groups) * sizeof(*host.arrived);
+  const size_t counters = static_cast<size_t>(plan.groups * kCounterPitch) * sizeof(*host.arrived);
   check(cudaMemsetAsync(host.arrived, 0, counters, host.stream), "clearing the counters of a barrier");
   const Shape shape{plan.slices * plan.groups, kGridThreads, static_cast<size_t>(bytes), true};
   launch(name, kernel, shape, host.stream, loop, plan, host.arrived);

@@ -11,7 +11,17 @@ namespace fusedrnn::cuda {
 
 inline void check(cudaError_t status, const char* what) {
   if (status == cudaSuccess) return;
-  throw std::runtime_error(std::string("fusedrnn: ") + what + " failed on the GPU: " + cudaGetErrorString(status));
+  throw std::runtime_error(std::string("fusedrnn: ") + what +
+                           " failed on the GPU, or work queued before it: " + cudaGetErrorString(status));
+}
+
+// Lets a kernel have all the shared memory that a block may have: always the same limit, since threads that launch it
+// with less at the same time would lower one another's.
+inline void allow_largest_blocks(const void* kernel, const char* name) {
+  int device = 0, bytes = 0;
+  check(cudaGetDevice(&device), name);
+  check(cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), name);
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), name);
 }
 
 // How a kernel is launched. Cooperative: all blocks are alive together, or there is an error.
@@ -29,11 +39,7 @@ void launch(const char* name, void (*kernel)(Parameters...), const Shape& shape,
   if (shape.blocks == 0) return;
   if (shape.blocks > INT32_MAX) throw std::overflow_error(std::string("fusedrnn: too many blocks for ") + name);
   constexpr size_t kSharedWithoutAsking = 48 << 10;
-  if (shape.shared_bytes > kSharedWithoutAsking) {
-    const auto entry = reinterpret_cast<const void*>(kernel);
-    const int bytes = static_cast<int>(shape.shared_bytes);
-    check(cudaFuncSetAttribute(entry, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), name);
-  }
+  if (shape.shared_bytes > kSharedWithoutAsking) allow_largest_blocks(reinterpret_cast<const void*>(kernel), name);
   cudaLaunchAttribute together{};
   together.id = cudaLaunchAttributeCooperative;
   together.val.cooperative = 1;

@@ -11,9 +11,11 @@ namespace {
 // Microseconds and rates of the Hopper class; docs/gpu.md says which are measured.
 constexpr double kLaunchUs = 2.7;
 constexpr double kBarrierUs = 1.1;
-constexpr double kSyncUs = 0.15;                  // two barriers of a block and the latency of its memory, a turn
+constexpr double kGridStartUs = 8;                // a cooperative launch, and what is cleared before it
+constexpr double kNumberUs = 0.05;                // a thread loads one weight of the next, divisions included
+constexpr double kTurnUs = 1.0;                   // of rows: loading them, two barriers of a block, adding the slices
 constexpr double kTermsAUs = 128 * 1700.0;        // multiply-adds of one multiprocessor in float32
-constexpr double kSharedPart = 0.6;               // of them from shared memory, tier grid
+constexpr double kSharedPart = 0.5;               // of them from shared memory, tier grid
 constexpr double kStreamedPart = 0.35;            // and where tiles of the weights are loaded again, tier step
 constexpr double kSharedBytesAUs = 128 * 1700.0;  // one multiprocessor, from its shared memory
 constexpr double kFarBytesAUs = 64 * 1700.0;      // one multiprocessor, from the second-level cache
@@ -39,9 +41,28 @@ int64_t shared_bytes(const PlanInput& in, int units) {
 
 // What a turn of kRowsAThread rows takes a block of tier grid to multiply: on tensor cores reading the weights decides.
 double turn_us(const PlanInput& in, int units) {
+  if (in.element_bytes == 2) {
+    const TensorSlices<__half> shape(in.depth, units * in.gates);
+    return static_cast<double>(shape.columns) * shape.depth_padded * in.element_bytes / kSharedBytesAUs;
+  }
   const double weights = static_cast<double>(units) * in.gates * in.depth;
-  if (in.element_bytes == 2) return weights * in.element_bytes / kSharedBytesAUs;
   return weights * kRowsAThread / (terms_a_us(in) * kSharedPart);
+}
+
+// Before the first step every thread loads its part of the weights, some numbers at a time.
+double start_us(const PlanInput& in, int units) {
+  return kGridStartUs + static_cast<double>(units) * in.gates * in.depth / kGridThreads * kNumberUs;
+}
+
+bool fits_tasks(const PlanInput& in, int units) {
+  using Slices = TensorSlices<__half>;
+  const int64_t columns = static_cast<int64_t>(in.gates) * units;
+  if (in.element_bytes == 2) return columns <= Slices::kTile * Slices::kTasks * Slices::kWarps;
+  return columns / kColumnsAThread <= kGridThreads;
+}
+
+double total_us(const Plan& plan, const PlanInput& in) {
+  return plan.start_us + static_cast<double>(in.steps) * plan.step_us;
 }
 
 Plan step_plan(const Device& device, const PlanInput& in) {
@@ -60,19 +81,20 @@ Plan step_plan(const Device& device, const PlanInput& in) {
 Plan grid_plan(const Device& device, const PlanInput& in, int units) {
   Plan plan;
   plan.slices = divide_up(in.columns, units);
-  if (in.projection || !device.cooperative || plan.slices > device.multiprocessors ||
-      in.gates * units / kColumnsAThread > kGridThreads || shared_bytes(in, units) > device.shared_bytes)
+  if (in.projection || !device.cooperative || plan.slices > device.multiprocessors || !fits_tasks(in, units) ||
+      shared_bytes(in, units) > device.shared_bytes)
     return {};
   plan.tier = Tier::kGrid;
   plan.units = units;
   const int64_t most = std::min(device.multiprocessors / plan.slices, std::max<int64_t>(in.rows, 1));
   plan.group_rows = divide_up(std::max<int64_t>(in.rows, 1), most);
   plan.groups = divide_up(std::max<int64_t>(in.rows, 1), plan.group_rows);
+  plan.start_us = start_us(in, units);
   const double turns = static_cast<double>(divide_up(plan.group_rows, kRowsAThread));
   const double bytes = static_cast<double>(plan.group_rows) * in.depth * in.element_bytes;
   const double all_bytes = bytes * static_cast<double>(plan.slices * plan.groups);
   plan.step_us =
-      kBarrierUs + turns * (kSyncUs + turn_us(in, units)) + std::max(bytes / kFarBytesAUs, all_bytes / kChipBytesAUs);
+      kBarrierUs + turns * (kTurnUs + turn_us(in, units)) + std::max(bytes / kFarBytesAUs, all_bytes / kChipBytesAUs);
   return plan;
 }
 
@@ -83,7 +105,8 @@ Plan make_plan(const Device& device, const PlanInput& input, const std::string& 
   Plan grid;
   for (int units = kColumnsAThread; units <= kMostUnits; units += kColumnsAThread) {
     const Plan plan = grid_plan(device, input, units);
-    if (plan.tier == Tier::kGrid && (grid.tier != Tier::kGrid || plan.step_us < grid.step_us)) grid = plan;
+    if (plan.tier == Tier::kGrid && (grid.tier != Tier::kGrid || total_us(plan, input) < total_us(grid, input)))
+      grid = plan;
   }
   if (tier == "step") return steps;
   if (tier != "" && tier != "grid")
@@ -94,7 +117,7 @@ Plan make_plan(const Device& device, const PlanInput& input, const std::string& 
                                   std::to_string(input.columns) + " units on this GPU");
     return steps;
   }
-  return tier == "grid" || grid.step_us < steps.step_us ? grid : steps;
+  return tier == "grid" || total_us(grid, input) < total_us(steps, input) ? grid : steps;
 }
 
 std::string describe(const Plan& plan) {

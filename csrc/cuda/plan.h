@@ -18,9 +18,9 @@ struct Device {
   bool cooperative;      // whether all blocks of a launch can be alive together
 };
 
-// A recurrent product: sums over `depth` for `columns` units of `gates` sums each, for `rows` rows, step after step.
+// A recurrent product: sums over `depth` for `columns` units of `gates` sums each, for `rows` rows in each of `steps`.
 struct PlanInput {
-  int64_t rows, columns, depth;
+  int64_t steps, rows, columns, depth;
   int gates, element_bytes;  // two bytes are half or bfloat16, whose products run on tensor cores
   bool projection;
 };
@@ -32,6 +32,7 @@ struct Plan {
   int64_t groups = 0;      // groups of slices, each with rows of its own
   int64_t group_rows = 0;  // rows of a group, the last may have fewer
   double step_us = 0;      // what the model expects a step to take
+  double start_us = 0;     // and what comes before the first
 };
 
 // The shape of a block in tier grid, see cuda/slices.h.

@@ -80,14 +80,35 @@ struct Resident {
   }
 
  private:
-  // Other blocks wrote these rows a moment ago: they are read past the first-level cache, which may hold older ones.
+  // Numbers [begin, begin + numbers) of each row of the turn, sixteen bytes at a time where all rows allow it.
   template <class RowAt>
   __device__ void load_rows(int64_t m, int count, int begin, int numbers, const RowAt& row_at) const {
+    constexpr int kPack = 16 / sizeof(T);
+    const T* row[kRowsAThread];
+    bool packed = numbers % kPack == 0 && slices.pitch % kPack == 0 && begin + numbers <= depth;
+#pragma unroll
     for (int r = 0; r < kRowsAThread; ++r) {
-      const T* row = r < count ? row_at(m + r) : nullptr;
-      for (int k = static_cast<int>(threadIdx.x); k < numbers; k += kGridThreads)
-        rows[r * slices.pitch + k] =
-            row == nullptr || begin + k >= depth ? narrow<T>(Wide<T>(0)) : __ldcg(row + begin + k);
+      row[r] = r < count ? row_at(m + r) : nullptr;
+      packed = packed && reinterpret_cast<uintptr_t>(row[r]) % 16 == 0;
+    }
+    if (packed)
+      copy_rows<uint4>(row, begin / kPack, numbers / kPack, numbers / kPack);
+    else
+      copy_rows<T>(row, begin, numbers, static_cast<int>(depth - begin < numbers ? depth - begin : numbers));
+  }
+
+  // `count` elements of each row from the element `begin` on, of which there are `inside`; zeros for the rest. All of a
+  // thread's loads are under way before it waits for the first.
+  template <class Element>
+  __device__ void copy_rows(const T* const (&row)[kRowsAThread], int begin, int count, int inside) const {
+    const int pitch = slices.pitch / static_cast<int>(sizeof(Element) / sizeof(T));
+    for (int k = static_cast<int>(threadIdx.x); k < count; k += kGridThreads) {
+      Element element[kRowsAThread];
+#pragma unroll
+      for (int r = 0; r < kRowsAThread; ++r)
+        element[r] = row[r] == nullptr || k >= inside ? Element{} : reinterpret_cast<const Element*>(row[r])[begin + k];
+#pragma unroll
+      for (int r = 0; r < kRowsAThread; ++r) reinterpret_cast<Element*>(rows)[r * pitch + k] = element[r];
     }
   }
 };

@@ -25,6 +25,10 @@ struct ScalarSlices {
     Wide<T> sum[kRowsAThread][kColumnsAThread];
   };
 
+  struct alignas(16) FourWeights {
+    T weight[kColumnsAThread];
+  };
+
   FUSEDRNN_INLINE ScalarSlices(int64_t depth, int columns_)
       : depth_padded(static_cast<int>(depth)),
         columns(columns_),
@@ -38,19 +42,18 @@ struct ScalarSlices {
   __device__ int slice() const { return static_cast<int>(threadIdx.x) / lanes(); }
   __device__ int column() const { return static_cast<int>(threadIdx.x) % lanes() * kColumnsAThread; }
 
-  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`.
+  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`. Slices take turns: so the threads of
+  // a warp read neighbouring numbers, from different banks.
   __device__ void add(const T* weights, const T* rows, int begin, int count, Sums& sums) const {
     if (slice() >= slices) return;
-    const T* w_at = weights + column();
-    for (int k = count * slice() / slices; k < count * (slice() + 1) / slices; ++k) {
-      Wide<T> w[kColumnsAThread];
-#pragma unroll
-      for (int i = 0; i < kColumnsAThread; ++i) w[i] = wide(w_at[static_cast<int64_t>(begin + k) * columns + i]);
+    const T* w_at = weights + place(begin, column());
+    for (int k = slice(); k < count; k += slices) {
+      const auto w = *reinterpret_cast<const FourWeights*>(w_at + place(k, 0));
 #pragma unroll
       for (int r = 0; r < kRowsAThread; ++r) {
         const Wide<T> h = wide(rows[r * pitch + k]);
 #pragma unroll
-        for (int i = 0; i < kColumnsAThread; ++i) sums.sum[r][i] += h * w[i];
+        for (int i = 0; i < kColumnsAThread; ++i) sums.sum[r][i] += h * wide(w.weight[i]);
       }
     }
   }

@@ -103,7 +103,7 @@ Saved<E> kept(const char* function, const CellInfo& info, const Sizes& s, bool p
 }
 
 cuda::Host host_of(const char* function, const DeviceRows& rows, const py::object& arrived, uintptr_t stream) {
-  const DeviceRule rule{function, "arrived", "(multiprocessors,)", {cuda::current_device().multiprocessors}};
+  const DeviceRule rule{function, "arrived", "(arrived_numbers,)", {cuda::arrived_numbers(cuda::current_device())}};
   const auto counters = reinterpret_cast<unsigned long long*>(present(dense<int64_t>(arrived, rule), rule));
   return {rows.first(), counters, reinterpret_cast<cudaStream_t>(stream)};
 }
@@ -111,8 +111,8 @@ cuda::Host host_of(const char* function, const DeviceRows& rows, const py::objec
 // The plan of a loop on the current GPU, or the one whose tier FUSEDRNN_TIER names.
 cuda::Plan plan_of(int cell, const Sizes& sizes, bool projection, bool backward, int element_bytes) {
   const int gates = kCells[cell].gates;
-  cuda::PlanInput input{sizes.B, sizes.H, sizes.P, gates, element_bytes, projection};
-  if (backward) input = {sizes.B, sizes.P, gates * sizes.H, 1, element_bytes, projection};
+  cuda::PlanInput input{sizes.T, sizes.B, sizes.H, sizes.P, gates, element_bytes, projection};
+  if (backward) input = {sizes.T, sizes.B, sizes.P, gates * sizes.H, 1, element_bytes, projection};
   const char* tier = std::getenv("FUSEDRNN_TIER");
   return cuda::make_plan(cuda::current_device(), input, tier == nullptr ? "" : tier);
 }
@@ -231,10 +231,10 @@ void backward(const std::string& cell, const std::string& dtype, int64_t hidden,
   });
 }
 
-std::string plan(const std::string& cell, const std::string& dtype, int64_t rows, int64_t hidden, int64_t outputs,
-                 bool backward) {
+std::string plan(const std::string& cell, const std::string& dtype, int64_t steps, int64_t rows, int64_t hidden,
+                 int64_t outputs, bool backward) {
   const int index = cell_index(cell);
-  const Sizes sizes{1, rows, 1, hidden, outputs};
+  const Sizes sizes{steps, rows, 1, hidden, outputs};
   const int bytes = with_type(dtype, [](auto zero) { return static_cast<int>(sizeof zero); });
   return cuda::describe(plan_of(index, sizes, hidden != outputs, backward, bytes));
 }
@@ -257,9 +257,11 @@ void bind_loops(py::module_& module) {
              py::arg("rows"), py::arg("weights"), py::arg("state_in"), py::arg("y"), py::arg("saved"), py::arg("dy"),
              py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("running"), py::arg("arrived"),
              py::arg("stream"), "Queue the backward loop of one layer and direction on a stream.");
-  module.def("plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("rows"), py::arg("hidden"), py::arg("outputs"),
-             py::arg("backward"), "What would run on the current GPU, in words.");
-  module.def("multiprocessors", [] { return cuda::current_device().multiprocessors; }, "Of the current GPU.");
+  module.def("plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("steps"), py::arg("rows"), py::arg("hidden"),
+             py::arg("outputs"), py::arg("backward"), "What would run on the current GPU, in words.");
+  module.def(
+      "arrived_numbers", [] { return cuda::arrived_numbers(cuda::current_device()); },
+      "How long the array `arrived` is on the current GPU.");
 }
 
 }  // namespace fusedrnn::python

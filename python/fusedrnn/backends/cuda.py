@@ -195,7 +195,7 @@ class Layer:
                 saved,
                 raw,
                 _running(state_out),
-                cupy.empty(module.multiprocessors(), np.int64),
+                cupy.empty(module.arrived_numbers(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
 
@@ -235,7 +235,7 @@ class Layer:
                 dstate_in,
                 (dgx, dgh, before, doutput),
                 _running(dstate_in),
-                cupy.empty(module.multiprocessors(), np.int64),
+                cupy.empty(module.arrived_numbers(), np.int64),
                 cupy.cuda.get_current_stream().ptr,
             )
             dw_ih, dw_hh, db_ih, db_hh, dw_hr = gradients
@@ -261,7 +261,7 @@ class Layer:
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
         dtype = self._loop_weights[0].dtype.name
-        plan: str = parts()[1].plan(self._cell, dtype, rows, self._hidden, self._outputs, backward)
+        plan: str = parts()[1].plan(self._cell, dtype, steps, rows, self._hidden, self._outputs, backward)
         return plan
 
     def _names(self, y: Array) -> tuple[str, str, int, int]:

@@ -159,16 +159,6 @@ def test_bad_input(gpu: Any, x: Any, error: type[Exception], message: str) -> No
         layer(x)
 
 
-def test_arrays_of_other_libraries_are_read_in_place(gpu: Any) -> None:
-    class Foreign:
-        def __init__(self, array: Any) -> None:
-            self.__cuda_array_interface__ = array.__cuda_array_interface__
-            self.array = array
-
-    layer, x = make_layer(Case(), device="cuda"), gpu.asarray(np.ones((5, 3, 4)))
-    assert np.array_equal(gpu.asnumpy(layer(Foreign(x))[0]), gpu.asnumpy(layer(x)[0]))
-
-
 def test_a_layer_copies_pickles_and_loads(gpu: Any) -> None:
     layer, x = make_layer(Case(), device="cuda"), gpu.asarray(np.ones((5, 3, 4)))
     y = gpu.asnumpy(layer(x)[0])

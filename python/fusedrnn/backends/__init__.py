@@ -13,6 +13,7 @@ import numpy as np
 
 from fusedrnn import checks
 from fusedrnn.backends import cpu as _cpu
+from fusedrnn.checks import is_on_gpu as is_on_gpu
 
 DEVICES = ("cpu", "cuda")
 Shape = tuple[int, ...]
@@ -162,18 +163,6 @@ class Backend(Protocol):
 
     def summary(self) -> str:
         """The backend in a few words, for `explain`."""
-
-
-def is_on_gpu(value: Any) -> bool:
-    """Whether `value` is an array on a GPU, of whatever library.
-
-    Examples
-    --------
-    >>> from fusedrnn.backends import is_on_gpu
-    >>> is_on_gpu(np.zeros(3))
-    False
-    """
-    return hasattr(value, "__cuda_array_interface__")
 
 
 def of_array(value: Any) -> Backend:

@@ -62,6 +62,12 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         facts["data"] = facts["data"] if self.size else (0, False)  # without elements there is no address
         return {name: facts[name] for name in ("shape", "typestr", "data", "strides")} | {"version": 3, "stream": None}
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device.id
+
+    def __dlpack__(self, **_: Any) -> ndarray:
+        return self
+
     def __len__(self) -> int:
         return len(self._host)
 
@@ -160,6 +166,13 @@ def asarray(value: Any, dtype: Any = None) -> ndarray:
     if hasattr(value, "__cuda_array_interface__"):
         return ndarray(np.asarray(_Interface(value.__cuda_array_interface__)))
     return ndarray(np.array(value, dtype))
+
+
+def from_dlpack(value: Any) -> ndarray:
+    """From any array that gives memory of a GPU; the capsule of the stand-in is an array of its own."""
+    if value.__dlpack_device__()[0] not in (2, 13):
+        raise TypeError("CPU arrays cannot be directly imported to CuPy.")
+    return ndarray(value.__dlpack__(stream=1, max_version=(1, 0), copy=None)._host)
 
 
 class _Interface:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 from problems import Case, make_layer
 
+import fusedrnn as fr
 from fusedrnn.settings import parameter_dtype
 
 pytestmark = pytest.mark.gpu
@@ -55,6 +57,18 @@ class OnHost:
 
 
 KINDS = [Interface, Exchanged]
+F = fr.functional
+
+
+def draw(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random(shape)
+
+
+def same(gpu: Any, call: Callable[[Callable[[Any], Any]], Any], kind: type) -> None:
+    """`call` is given a way to put an array on the device, and gives arrays; they are the same for every library."""
+    found = [call(give) for give in (gpu.asarray, lambda value: kind(gpu.asarray(value)))]
+    for one, other in zip(*found, strict=True):
+        assert gpu.asnumpy(one).tobytes() == gpu.asnumpy(other).tobytes()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,3 +101,70 @@ def test_what_cannot_be_taken_says_why(gpu: Any) -> None:
         on_cpu(Exchanged(x))
     with pytest.raises(TypeError, match="x must be a numpy array of float64, got an array of Interface on a GPU"):
         on_cpu(Interface(x))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["mean_squared_error", "binary_cross_entropy", "softmax_cross_entropy"])
+@pytest.mark.parametrize("of_weights", ["bool", "float64"])
+def test_losses_read_them(gpu: Any, kind: type, name: str, of_weights: str) -> None:
+    targets = np.array([2, 0, 1]) if name == "softmax_cross_entropy" else draw(3, 4, seed=1)
+    weights = np.array([1, 0, 1]).astype(of_weights)
+
+    def call(give: Callable[[Any], Any]) -> Any:
+        forward, backward = getattr(F, f"{name}_forward"), getattr(F, f"{name}_backward")
+        loss, saved = forward(give(draw(3, 4)), give(targets), weights=give(weights))
+        each, saved_each = forward(give(draw(3, 4)), give(targets), reduction="none")
+        return loss, backward(saved), backward(saved_each, give(np.ones(each.shape)))
+
+    same(gpu, call, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_maps_read_them(gpu: Any, kind: type) -> None:
+    def linear(give: Callable[[Any], Any]) -> Any:
+        x, weight = give(draw(3, 4)), give(draw(5, 4, seed=1))
+        out = F.linear_forward(x, weight, give(draw(5)))
+        return out, *F.linear_backward(x, weight, give(draw(3, 5)))
+
+    def embedding(give: Callable[[Any], Any]) -> Any:
+        layer, ids = fr.nn.Embedding(5, 2, dtype="float64", device="cuda", seed=0), give(np.array([[3, 0], [3, 1]]))
+        out, saved = layer.forward(ids)
+        return out, layer.backward(saved, give(draw(2, 2, 2)))[1]["weight"]
+
+    def dropout(give: Callable[[Any], Any]) -> Any:
+        layer = fr.nn.Dropout(0.5, seed=1)
+        out, saved = layer.forward(give(draw(2, 3, 4)))
+        return out, layer.backward(saved, give(draw(2, 3, 4)))[0], layer(give(draw(2, 3, 4)))
+
+    for call in (linear, embedding, dropout):
+        same(gpu, call, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("pool", ["LastPool", "MeanPool", "MaxPool"])
+def test_pooling_reads_them(gpu: Any, kind: type, pool: str) -> None:
+    def call(give: Callable[[Any], Any]) -> Any:
+        layer = getattr(fr.nn, pool)()
+        out, saved = layer.forward(give(draw(3, 2, 4)), lengths=[3, 1])
+        return out, layer.backward(saved, give(draw(2, 4, seed=1)))[0]
+
+    same(gpu, call, kind)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_optimisers_read_them(gpu: Any, kind: type) -> None:
+    def call(give: Callable[[Any], Any]) -> Any:
+        layer = fr.nn.Linear(3, 2, dtype="float64", device="cuda", seed=0)
+        grads = {"weight": draw(2, 3), "bias": draw(2)}
+        norm = fr.optim.clip_by_global_norm({name: give(value) for name, value in grads.items()}, 1.0)
+        penalty, grads = fr.optim.l2_penalty(layer, {name: give(value) for name, value in grads.items()}, 0.1)
+        fr.optim.SGD(layer, 0.1).step(grads)
+        return norm, penalty, *layer.state_dict().values()
+
+    same(gpu, call, kind)
+
+
+def test_their_gradients_are_clipped_in_place(gpu: Any) -> None:
+    gradient = gpu.asarray(np.array([3.0, 4.0]))
+    fr.optim.clip_by_global_norm({"weight": Exchanged(gradient)}, 1.0)
+    np.testing.assert_allclose(gpu.asnumpy(gradient), [0.6, 0.8])

@@ -78,8 +78,14 @@ class Backend(Protocol):
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Any:
         """Return `value` as an array of this device if it is one of exactly `dtype`, else raise TypeError."""
 
+    def array_or_mask(self, where: str, name: str, value: Any, dtype: np.dtype) -> Any:
+        """As `array`, but one of bool will do too."""
+
     def integers(self, where: str, name: str, value: Any) -> Any:
         """Return `value` as an array of this device if it is one of any integer dtype, else raise TypeError."""
+
+    def floats(self, where: str, name: str, value: Any) -> Any:
+        """Return `value` as an array of this device if it is one of float32 or float64, else raise TypeError."""
 
     def empty(self, shape: Shape, dtype: np.dtype) -> Any:
         """A new C-contiguous array."""

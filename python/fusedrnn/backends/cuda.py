@@ -53,6 +53,10 @@ class CudaBackend(CudaArrays):
             )
         return value
 
+    def array_or_mask(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
+        value = as_cupy(where, name, value, dtype.name)
+        return value if value.dtype == np.dtype(bool) else self.array(where, name, value, dtype)
+
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         return parts()[0].empty(shape, dtype)
 

@@ -31,6 +31,13 @@ class CudaArrays:
             raise TypeError(f"{where}: {name} must be a cupy array of integers, got {checks.describe(value)}")
         return value
 
+    def floats(self, where: str, name: str, value: Any) -> Array:
+        value = as_cupy(where, name, value, "float32 or float64")
+        if value.dtype not in (np.float32, np.float64):
+            came = checks.describe(value)
+            raise TypeError(f"{where}: {name} must be a cupy array of float32 or float64, got {came}")
+        return value
+
     def number(self, value: Array) -> Array:
         return value
 

@@ -13,7 +13,7 @@ import numpy as np
 from fusedrnn import checks
 from fusedrnn.backends import of_array
 from fusedrnn.functional._checks import float_array
-from fusedrnn.functional._reduction import Reduction, bool_or, entries
+from fusedrnn.functional._reduction import Reduction, entries
 from fusedrnn.functional._sigmoid import sigmoid_losses
 from fusedrnn.saved import Saved, expect
 
@@ -59,7 +59,7 @@ def binary_cross_entropy_forward(
     0.693147
     """
     logits = float_array(where, "logits", logits)
-    of_array(logits).array(where, "targets", targets, bool_or(targets, logits.dtype))
+    targets = of_array(logits).array_or_mask(where, "targets", targets, logits.dtype)
     checks.shape(where, "targets", targets, "(...)", logits.shape)
     at = entries(where, reduction, weights, logits)
     x, y = at.read(logits), at.read(targets)

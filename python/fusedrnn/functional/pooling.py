@@ -90,7 +90,7 @@ def mean_pool_backward(
            [0. , 0. ]])
     """
 
-    def spread(s: SimpleNamespace, dx: np.ndarray) -> None:
+    def spread(s: SimpleNamespace, dout: np.ndarray, dx: np.ndarray) -> None:
         dx[...] = np.where(s.there, (dout / s.counts).astype(s.dtype), 0)
 
     return _backward(where, saved, dout, retain, mean_pool_forward, spread)
@@ -164,7 +164,7 @@ def max_pool_backward(
     [[0.0, 8.0], [7.0, 0.0]]
     """
 
-    def spread(s: SimpleNamespace, dx: np.ndarray) -> None:
+    def spread(s: SimpleNamespace, dout: np.ndarray, dx: np.ndarray) -> None:
         dx[s.steps, s.rows[:, None], s.columns] = dout[s.rows]
 
     return _backward(where, saved, dout, retain, max_pool_forward, spread)
@@ -235,7 +235,7 @@ def last_pool_backward(
     [[0.0, 8.0], [7.0, 0.0]]
     """
 
-    def spread(s: SimpleNamespace, dx: np.ndarray) -> None:
+    def spread(s: SimpleNamespace, dout: np.ndarray, dx: np.ndarray) -> None:
         dx[s.steps, s.rows] = dout[s.rows]
 
     return _backward(where, saved, dout, retain, last_pool_forward, spread)
@@ -251,13 +251,14 @@ def _backward(
     dout: np.ndarray,
     retain: bool,
     forward: Callable[..., Any],
-    spread: Callable[[SimpleNamespace, np.ndarray], None],
+    spread: Callable[[SimpleNamespace, np.ndarray, np.ndarray], None],
 ) -> np.ndarray:
     """Check the arguments, and let `spread` write `dout` into a dx of zeros."""
     s = expect(where, saved).read(where, forward)
     retain = checks.boolean(where, "retain", retain)
-    checks.shape(where, "dout", s.device.array(where, "dout", dout, s.dtype), "(B, C)", s.shape[1:])
+    dout = s.device.array(where, "dout", dout, s.dtype)
+    checks.shape(where, "dout", dout, "(B, C)", s.shape[1:])
     dx: np.ndarray = s.device.zeros(s.shape, s.dtype)
-    spread(s, dx)
+    spread(s, dout, dx)
     saved.take(where, retain, forward)
     return dx

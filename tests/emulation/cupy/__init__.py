@@ -164,7 +164,7 @@ def asarray(value: Any, dtype: Any = None) -> ndarray:
     if isinstance(value, ndarray):
         return value if dtype is None else value.astype(dtype, copy=False)
     if hasattr(value, "__cuda_array_interface__"):
-        return ndarray(np.asarray(_Interface(value.__cuda_array_interface__)))
+        return ndarray(np.asarray(_Interface(value)))
     return ndarray(np.array(value, dtype))
 
 
@@ -176,8 +176,11 @@ def from_dlpack(value: Any) -> ndarray:
 
 
 class _Interface:
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.__array_interface__ = facts | {"version": 3}
+    """What NumPy's view of an array keeps alive, and with it the owner of the memory."""
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+        self.__array_interface__ = owner.__cuda_array_interface__ | {"version": 3}
 
 
 def asnumpy(value: Any) -> np.ndarray:

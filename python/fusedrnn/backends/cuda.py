@@ -25,10 +25,23 @@ def missing() -> str | None:
         if error.name == "fusedrnn._cuda":
             return "this build has no CUDA backend; install from source where nvcc is found (FUSEDRNN_CUDA=ON)"
         return f"the module {error.name} is missing; pip install 'fusedrnn[cuda13]'"
+    except (ImportError, RuntimeError) as error:
+        return f"CuPy or the backend cannot be loaded ({_one_line(error)})"
     try:
-        return None if cupy.cuda.runtime.getDeviceCount() else "there is no GPU"
+        if not cupy.cuda.runtime.getDeviceCount():
+            return "there is no GPU"
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"no GPU can be used ({error})"
+    try:  # CuPy itself loads them in the middle of a step, at the first product and the first kernel that it compiles
+        cupy.cuda.cublas  # noqa: B018
+        cupy.cuda.nvrtc.getVersion()
+    except (ImportError, RuntimeError) as error:
+        return f"a library of CUDA cannot be loaded ({_one_line(error)}); pip install 'fusedrnn[cuda13]'"
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def backend(where: str) -> CudaBackend:

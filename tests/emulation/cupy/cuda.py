@@ -57,6 +57,8 @@ def get_current_stream() -> Stream:
     return Stream.null
 
 
+cublas = SimpleNamespace()
+nvrtc = SimpleNamespace(getVersion=lambda: (0, 0))
 runtime = SimpleNamespace(
     CUDARuntimeError=CUDARuntimeError,
     getDeviceCount=lambda: 1,

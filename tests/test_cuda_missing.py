@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -11,6 +12,8 @@ import pytest
 
 import fusedrnn as fr
 from fusedrnn.backends import cuda
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class NoDriverError(RuntimeError):
@@ -103,3 +106,10 @@ def test_with_a_cupy_that_cannot_be_loaded(nothing_loaded: pytest.MonkeyPatch, t
         "LSTM: device must be 'cpu' here, got 'cuda': CuPy or the backend cannot be loaded "
         "(libcudart.so.13: cannot open shared object file)"
     )
+
+
+def test_the_extras_bring_all_that_a_gpu_needs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for version in (12, 13):
+        needed = [f"cupy-cuda{version}x[ctk]>=14", "ml_dtypes>=0.5", "numpy>=2.1.2"]
+        assert extras[f"cuda{version}"] == needed

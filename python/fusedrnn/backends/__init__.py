@@ -84,8 +84,11 @@ class Backend(Protocol):
     def integers(self, where: str, name: str, value: Any) -> Any:
         """Return `value` as an array of this device if it is one of any integer dtype, else raise TypeError."""
 
-    def floats(self, where: str, name: str, value: Any) -> Any:
-        """Return `value` as an array of this device if it is one of float32 or float64, else raise TypeError."""
+    def floats(self, where: str, name: str, value: Any, narrow: bool = False) -> Any:
+        """Return `value` as an array of this device if it is one of float32 or float64, else raise TypeError.
+
+        With `narrow` also one of 16 bits, where the device has them.
+        """
 
     def empty(self, shape: Shape, dtype: np.dtype) -> Any:
         """A new C-contiguous array."""

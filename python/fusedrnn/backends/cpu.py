@@ -39,7 +39,7 @@ class CpuBackend:
             return value
         raise TypeError(f"{where}: {name} must be a numpy array of integers, got {checks.describe(value)}")
 
-    def floats(self, where: str, name: str, value: Any) -> np.ndarray:
+    def floats(self, where: str, name: str, value: Any, narrow: bool = False) -> np.ndarray:
         if not isinstance(value, np.ndarray) or value.dtype.type not in (np.float32, np.float64):
             came = checks.describe(value)
             raise TypeError(f"{where}: {name} must be a numpy array of float32 or float64, got {came}")

@@ -31,11 +31,11 @@ class CudaArrays:
             raise TypeError(f"{where}: {name} must be a cupy array of integers, got {checks.describe(value)}")
         return value
 
-    def floats(self, where: str, name: str, value: Any) -> Array:
-        value = as_cupy(where, name, value, "float32 or float64")
-        if value.dtype not in (np.float32, np.float64):
-            came = checks.describe(value)
-            raise TypeError(f"{where}: {name} must be a cupy array of float32 or float64, got {came}")
+    def floats(self, where: str, name: str, value: Any, narrow: bool = False) -> Array:
+        rule = "float16, bfloat16, float32 or float64" if narrow else "float32 or float64"
+        value = as_cupy(where, name, value, rule)
+        if value.dtype.name not in ("float32", "float64", *(("float16", "bfloat16") if narrow else ())):
+            raise TypeError(f"{where}: {name} must be a cupy array of {rule}, got {checks.describe(value)}")
         return value
 
     def number(self, value: Array) -> Array:

@@ -10,10 +10,13 @@ import numpy as np
 from fusedrnn.backends import Backend, is_on_gpu, of_array, of_device
 
 
-def float_array(where: str, name: str, value: Any) -> np.ndarray:
-    """Return `value` as a NumPy or CuPy array if it is one of float32 or float64, else raise TypeError."""
+def float_array(where: str, name: str, value: Any, *, narrow: bool = False) -> np.ndarray:
+    """Return `value` as a NumPy or CuPy array if it is one of float32 or float64, else raise TypeError.
+
+    With `narrow`, one on a GPU may be of float16 or bfloat16 too.
+    """
     if is_on_gpu(value):
-        on_device: np.ndarray = of_array(value).floats(where, name, value)
+        on_device: np.ndarray = of_array(value).floats(where, name, value, narrow)
         return on_device
     return host_float_array(where, name, value)
 

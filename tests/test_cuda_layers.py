@@ -159,6 +159,25 @@ def test_bad_input(gpu: Any, x: Any, error: type[Exception], message: str) -> No
         layer(x)
 
 
+def test_arrays_of_another_gpu_are_an_error_that_says_which(gpu: Any) -> None:
+    if gpu.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("one GPU alone")
+    layer, x = make_layer(Case(), device="cuda"), gpu.asarray(np.ones((5, 3, 4)))
+    optimizer = fr.optim.SGD(layer, 0.1)
+    with gpu.cuda.Device(1):
+        there = gpu.asarray(np.ones((5, 3, 4)))
+        grads = {name: gpu.asarray(gpu.asnumpy(value)) for name, value in layer.state_dict().items()}
+        with pytest.raises(ValueError, match="LSTM: x must be on the current GPU, 1, got an array on GPU 0"):
+            layer(x)
+        with pytest.raises(ValueError, match="weights must be on the current GPU, 1, got an array on GPU 0"):
+            layer(there)
+        with pytest.raises(ValueError, match="sgd: parameters must be on the current GPU, 1, got an array on GPU 0"):
+            optimizer.step(grads)
+    with pytest.raises(ValueError, match="x must be on the current GPU, 0, got an array on GPU 1"):
+        layer(there)
+    assert layer(x)[0].device.id == 0
+
+
 def test_a_layer_copies_pickles_and_loads(gpu: Any) -> None:
     layer, x = make_layer(Case(), device="cuda"), gpu.asarray(np.ones((5, 3, 4)))
     y = gpu.asnumpy(layer(x)[0])

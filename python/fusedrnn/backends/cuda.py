@@ -13,7 +13,7 @@ import numpy as np
 
 from fusedrnn import _core, checks
 from fusedrnn.backends.cuda_arrays import CudaArrays, matrix_product, sum_by_id
-from fusedrnn.backends.cuda_parts import Array, as_cupy, stream
+from fusedrnn.backends.cuda_parts import Array, as_cupy, on_current, stream
 from fusedrnn.backends.cuda_parts import parts as parts
 
 
@@ -189,7 +189,7 @@ class Layer:
         segment: int,
     ) -> None:
         cupy, module = parts()
-        with y.device:
+        with on_current(f"{self._cell}: weights", self._w_ih).device:
             matrix, places = self._places(x, ids, lengths, reset, reverse)
             gx_matrix, gx = places.new(self._gates, y.dtype)
             if x is not None:
@@ -234,7 +234,7 @@ class Layer:
         gradients: tuple[Any, ...],
     ) -> None:
         cupy, module = parts()
-        with y.device:
+        with on_current(f"{self._cell}: weights", self._w_ih).device:
             matrix, places = self._places(x, ids, lengths, reset, reverse)
             dgx_matrix, dgx = places.new(self._gates, y.dtype)
             dgh_matrix, dgh = (dgx_matrix, None) if self._one_gate_gradient else places.new(self._gates, y.dtype)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.backends.cuda_parts import Array, as_cupy, parts, stream
+from fusedrnn.backends.cuda_parts import Array, as_cupy, on_current, parts, stream
 
 
 class CudaArrays:
@@ -126,7 +126,7 @@ class CudaArrays:
         rates: list[float],
         decays: list[float],
     ) -> None:
-        with parameters[0].device:
+        with on_current(f"{rule}: parameters", parameters[0]).device:
             parts()[1].update(rule, numbers, parameters, gradients, states, rates, decays, stream())
 
     def sums_of_squares(self, arrays: Sequence[Array]) -> Array:

@@ -25,11 +25,29 @@ def stream() -> int:
     return address
 
 
-def as_cupy(where: str, name: str, value: Any, rule: str) -> Array:
-    """`value` as CuPy's array where it is an array on a GPU, of whatever library; else TypeError.
+def on_current(of: str, array: Array) -> Array:
+    """`array` if it is on the current GPU, where we queue and allocate; else ValueError that begins with `of`."""
+    current = parts()[0].cuda.runtime.getDevice()
+    if array.device.id != current:
+        raise ValueError(f"{of} must be on the current GPU, {current}, got an array on GPU {array.device.id}")
+    return array
 
-    DLPack comes first: it has a bfloat16, and whoever made the array waits for our stream on the GPU, not in the host.
+
+def as_cupy(where: str, name: str, value: Any, rule: str) -> Array:
+    """`value` as CuPy's array where it is an array on the current GPU, of whatever library.
+
+    Raises
+    ------
+    TypeError
+        It is not on a GPU, or its dtype cannot be told.
+    ValueError
+        It is on another GPU.
     """
+    return on_current(f"{where}: {name}", _converted(where, name, value, rule))
+
+
+def _converted(where: str, name: str, value: Any, rule: str) -> Array:
+    """DLPack comes first: it has a bfloat16, and our stream waits for that of the array, without the host."""
     cupy, _ = parts()
     if isinstance(value, cupy.ndarray):
         return value

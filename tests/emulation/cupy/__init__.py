@@ -37,8 +37,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 
     __array_priority__ = 100
 
-    def __init__(self, host: np.ndarray) -> None:
-        self._host = np.asarray(host)
+    def __init__(self, host: np.ndarray, device: cuda.Device | None = None) -> None:
+        self._host, self.device = np.asarray(host), device or cuda.Device()
 
     shape = property(lambda self: self._host.shape)
     dtype = property(lambda self: self._host.dtype)
@@ -47,8 +47,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     nbytes = property(lambda self: self._host.nbytes)
     itemsize = property(lambda self: self._host.itemsize)
     strides = property(lambda self: self._host.strides)
-    device = property(lambda self: cuda.Device(0))
-    T = property(lambda self: ndarray(self._host.T))
+    T = property(lambda self: ndarray(self._host.T, self.device))
 
     @property
     def flags(self) -> SimpleNamespace:
@@ -75,7 +74,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return f"emulated {self._host!r}"
 
     def __getitem__(self, key: Any) -> ndarray:
-        return ndarray(self._host[_inside(key)])
+        return ndarray(self._host[_inside(key)], self.device)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._host[_inside(key)] = _inside(value)
@@ -112,11 +111,15 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 def _method(name: str) -> Any:
     def call(self: ndarray, *inputs: Any, **settings: Any) -> Any:
         settings = {key: _inside(value) for key, value in settings.items()}
-        return _outside(getattr(self._host, name)(*_inside(inputs), **settings))
+        found = _outside(getattr(self._host, name)(*_inside(inputs), **settings))
+        if name in _VIEWS:
+            found.device = self.device
+        return found
 
     return call
 
 
+_VIEWS = ("reshape", "swapaxes", "view", "ravel")
 _KEPT = ("reshape", "swapaxes", "view", "copy", "astype", "ravel")
 for _name in (*_KEPT, "sum", "mean", "min", "max", "argmax", "all", "any"):
     setattr(ndarray, _name, _method(_name))
@@ -172,7 +175,9 @@ def from_dlpack(value: Any) -> ndarray:
     """From any array that gives memory of a GPU; the capsule of the stand-in is an array of its own."""
     if value.__dlpack_device__()[0] not in (2, 13):
         raise TypeError("CPU arrays cannot be directly imported to CuPy.")
-    return ndarray(value.__dlpack__(stream=1, max_version=(1, 0), copy=None)._host)
+    return ndarray(
+        value.__dlpack__(stream=1, max_version=(1, 0), copy=None)._host, cuda.Device(value.__dlpack_device__()[1])
+    )
 
 
 class _Interface:

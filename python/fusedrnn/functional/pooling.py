@@ -55,10 +55,11 @@ def mean_pool_forward(
     """
     x, lengths = padded(where, x, lengths)
     own = of_array(x).own
-    total = np.where(own(within(lengths, len(x)))[:, :, None], x, 0).sum(axis=0, dtype=np.float64)
+    there = own(within(lengths, len(x))[:, :, None])
+    total = np.where(there, x, 0).sum(axis=0, dtype=np.float64)
     counts = own(np.maximum(lengths, 1)[:, None])
     out = (total / counts).astype(x.dtype, order="C")
-    return out, _saved(mean_pool_forward, x, counts=counts, there=own(within(lengths, len(x))[:, :, None]))
+    return out, _saved(mean_pool_forward, x, counts=counts, there=there)
 
 
 def mean_pool_backward(

@@ -159,14 +159,23 @@ def test_bad_input(gpu: Any, x: Any, error: type[Exception], message: str) -> No
         layer(x)
 
 
-def test_arrays_of_other_libraries_are_read_in_place(gpu: Any) -> None:
-    class Foreign:
-        def __init__(self, array: Any) -> None:
-            self.__cuda_array_interface__ = array.__cuda_array_interface__
-            self.array = array
-
+def test_arrays_of_another_gpu_are_an_error_that_says_which(gpu: Any) -> None:
+    if gpu.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("one GPU alone")
     layer, x = make_layer(Case(), device="cuda"), gpu.asarray(np.ones((5, 3, 4)))
-    assert np.array_equal(gpu.asnumpy(layer(Foreign(x))[0]), gpu.asnumpy(layer(x)[0]))
+    optimizer = fr.optim.SGD(layer, 0.1)
+    with gpu.cuda.Device(1):
+        there = gpu.asarray(np.ones((5, 3, 4)))
+        grads = {name: gpu.asarray(gpu.asnumpy(value)) for name, value in layer.state_dict().items()}
+        with pytest.raises(ValueError, match="LSTM: x must be on the current GPU, 1, got an array on GPU 0"):
+            layer(x)
+        with pytest.raises(ValueError, match="weights must be on the current GPU, 1, got an array on GPU 0"):
+            layer(there)
+        with pytest.raises(ValueError, match="sgd: parameters must be on the current GPU, 1, got an array on GPU 0"):
+            optimizer.step(grads)
+    with pytest.raises(ValueError, match="x must be on the current GPU, 0, got an array on GPU 1"):
+        layer(there)
+    assert layer(x)[0].device.id == 0
 
 
 def test_a_layer_copies_pickles_and_loads(gpu: Any) -> None:
@@ -196,4 +205,45 @@ def test_sixteen_bits_err_by_little_more_than_their_rounding(
     rounded = {"x": problem.x, "dy": problem.dy, "dstate": problem.dstate}
     exact = replace(exact, **over(rounded, widen), call=problem.call | {"state": over(problem.call["state"], widen)})
     found = errors(run(gpu, problem), run_reference(exact))
+    assert max(found.values()) <= 16 * SPACING[dtype], found
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_one_hot_input_of_sixteen_bits_is_a_lookup(gpu: Any, dtype: str) -> None:
+    """Equal gate gradients come from a dense input of ones and zeros; the sums by id err by one rounding."""
+    pytest.importorskip("ml_dtypes")
+    number = parameter_dtype("test", dtype, [dtype])
+    ids = np.random.default_rng(0).integers(0, 4, (40, 3))
+    layer, results = make_layer(Case(), number, device="cuda"), []
+    widen = lambda value: gpu.asnumpy(value).astype(np.float64)  # noqa: E731
+    for x in (fr.OneHot(gpu.asarray(ids), 4), gpu.asarray(np.eye(4)[ids].astype(number))):
+        y, state, saved = layer.forward(x)
+        dy = gpu.asarray(np.cos(np.arange(y.size)).reshape(y.shape).astype(number))
+        _, dstate, grads = layer.backward(saved, dy, need_dx=False)
+        results.append(named(*over((y, state, None, dstate, grads), lambda value: over(value, widen))))
+    found = errors(*results)
+    assert max(found.values()) <= 2 * SPACING[dtype], found
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_dropout_of_sixteen_bits_rounds_that_of_float32_once(gpu: Any, dtype: str) -> None:
+    pytest.importorskip("ml_dtypes")
+    number = parameter_dtype("test", dtype, [dtype])
+    x = np.random.default_rng(0).standard_normal((3, 4, 7)).astype(number)
+    there = fr.functional.dropout_forward(gpu.asarray(x), 0.4, seed=3, step=2)
+    here = fr.functional.dropout_forward(x.astype("float32"), 0.4, seed=3, step=2).astype(number)
+    assert gpu.asnumpy(there).tobytes() == here.tobytes()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_dropout_between_layers_of_sixteen_bits(gpu: Any, dtype: str) -> None:
+    pytest.importorskip("ml_dtypes")
+    case, more = Case(num_layers=2, I=5, H=7), {"dropout": 0.4}
+    problem = build(case, parameter_dtype("test", dtype, [dtype]), device="cuda", **more)
+    exact = build(case, **more)
+    widen = lambda value: gpu.asnumpy(value).astype(np.float64)  # noqa: E731
+    exact.layer.load_state_dict({name: widen(value) for name, value in problem.layer.state_dict().items()})
+    rounded = {"x": problem.x, "dy": problem.dy, "dstate": problem.dstate}
+    exact = replace(exact, **over(rounded, widen), call=problem.call | {"state": over(problem.call["state"], widen)})
+    found = errors(run(gpu, problem, step=3), run_problem(exact, step=3))
     assert max(found.values()) <= 16 * SPACING[dtype], found

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from collections.abc import Iterator
-from types import ModuleType
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 import fusedrnn as fr
 from fusedrnn.backends import cuda
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 class NoDriverError(RuntimeError):
@@ -30,11 +34,17 @@ def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPat
     cuda.parts.cache_clear()
 
 
-def cupy_with(monkeypatch: pytest.MonkeyPatch, count: object) -> None:
+def no_nvrtc() -> int:
+    raise RuntimeError("CuPy failed to load\n libnvrtc.so.13")
+
+
+def cupy_with(monkeypatch: pytest.MonkeyPatch, count: object, nvrtc: object = lambda: (0, 0)) -> None:
     module, module.cuda = ModuleType("cupy"), ModuleType("cupy.cuda")
     module.cuda.runtime = ModuleType("cupy.cuda.runtime")
     module.cuda.runtime.CUDARuntimeError = NoDriverError
     module.cuda.runtime.getDeviceCount = count
+    module.cuda.cublas = SimpleNamespace()
+    module.cuda.nvrtc = SimpleNamespace(getVersion=nvrtc)
     monkeypatch.setitem(sys.modules, "cupy", module)
 
 
@@ -66,3 +76,40 @@ def test_without_a_gpu(nothing_loaded: pytest.MonkeyPatch, count: object, reason
     cupy_with(nothing_loaded, count)
     nothing_loaded.setitem(sys.modules, "fusedrnn._cuda", ModuleType("fusedrnn._cuda"))
     assert message_of() == f"LSTM: device must be 'cpu' here, got 'cuda': {reason}"
+
+
+def test_without_a_library_that_is_loaded_late(nothing_loaded: pytest.MonkeyPatch) -> None:
+    nothing_loaded.setitem(sys.modules, "fusedrnn._cuda", ModuleType("fusedrnn._cuda"))
+    cupy_with(nothing_loaded, lambda: 1, no_nvrtc)
+    remedy = "pip install 'fusedrnn[cuda13]'"
+    assert message_of() == (
+        "LSTM: device must be 'cpu' here, got 'cuda': a library of CUDA cannot be loaded "
+        f"(CuPy failed to load libnvrtc.so.13); {remedy}"
+    )
+
+    def load(name: str) -> object:
+        raise ImportError(f"lib{name}.so.13: cannot open shared object file")
+
+    del sys.modules["cupy"].cuda.cublas
+    sys.modules["cupy"].cuda.__getattr__ = load
+    assert message_of() == (
+        "LSTM: device must be 'cpu' here, got 'cuda': a library of CUDA cannot be loaded "
+        f"(libcublas.so.13: cannot open shared object file); {remedy}"
+    )
+
+
+def test_with_a_cupy_that_cannot_be_loaded(nothing_loaded: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "cupy.py").write_text("raise ImportError('libcudart.so.13: cannot open shared object file')")
+    nothing_loaded.delitem(sys.modules, "cupy")
+    nothing_loaded.syspath_prepend(tmp_path)
+    assert message_of() == (
+        "LSTM: device must be 'cpu' here, got 'cuda': CuPy or the backend cannot be loaded "
+        "(libcudart.so.13: cannot open shared object file)"
+    )
+
+
+def test_the_extras_bring_all_that_a_gpu_needs() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for version in (12, 13):
+        needed = [f"cupy-cuda{version}x[ctk]>=14", "ml_dtypes>=0.5", "numpy>=2.1.2"]
+        assert extras[f"cuda{version}"] == needed

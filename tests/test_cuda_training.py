@@ -203,6 +203,16 @@ def test_bad_ids_give_nan(gpu: Any) -> None:
     assert np.isnan(gpu.asnumpy(y)[1:]).all()
 
 
+def test_targets_of_questions_are_looked_at_in_host_memory_alone(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, targets = np.zeros(3), np.array([0.0, 2.0, 1.0])
+    with pytest.raises(ValueError, match=r"targets must be in \[0, 1\], got 2.0 at position \(1,\)"):
+        F.binary_cross_entropy_forward(logits, targets)
+    if gpu.__version__ == "emulated":  # nothing is compared there
+        monkeypatch.setattr(gpu.ndarray, "__le__", None)
+    loss, _ = F.binary_cross_entropy_forward(gpu.asarray(logits), gpu.asarray(targets))
+    assert float(loss) == pytest.approx(np.log(2))
+
+
 def test_ids_are_looked_at_where_asked(gpu: Any) -> None:
     bad, table = gpu.asarray(np.array([1, 3])), gpu.asarray(np.zeros((3, 3)))
     message = r"must be in \[0, \w+\) = \[0, 3\), got 3 at"

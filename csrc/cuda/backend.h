@@ -4,6 +4,7 @@
 #include <cuda_runtime.h>
 
 #include "contract/philox.h"
+#include "cuda/number.h"
 #include "cuda/plan.h"
 #include "cuda/problem.h"
 
@@ -48,7 +49,7 @@ struct Dropout {
   const T* x;
   T* out;
   uint64_t threshold;  // words from here on are kept
-  T scale;             // 1 / (1 - p)
+  Wide<T> scale;       // 1 / (1 - p)
   MaskCoordinates mask;
 };
 

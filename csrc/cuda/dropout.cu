@@ -20,8 +20,8 @@ __global__ void dropout_kernel(const Dropout<T> p, const int64_t blocks_a_row, c
   mask_words<1>(p.mask, static_cast<uint32_t>(first), t, row, words);
   for (int w = 0; w < kWords && first * kWords + w < p.columns; ++w) {
     const int64_t at = r * p.columns + first * kWords + w;
-    const bool keep = words[w][0] >= p.threshold;  // a threshold of 2^32 keeps none
-    p.out[at] = keep ? p.x[at] * p.scale : T(0);   // a dropped infinity becomes 0, not NaN
+    const bool keep = words[w][0] >= p.threshold;                        // a threshold of 2^32 keeps none
+    p.out[at] = narrow<T>(keep ? wide(p.x[at]) * p.scale : Wide<T>(0));  // a dropped infinity becomes 0, not NaN
   }
 }
 
@@ -36,5 +36,7 @@ void dropout(const Dropout<T>& problem, cudaStream_t stream) {
 
 template void dropout<float>(const Dropout<float>&, cudaStream_t);
 template void dropout<double>(const Dropout<double>&, cudaStream_t);
+template void dropout<__half>(const Dropout<__half>&, cudaStream_t);
+template void dropout<__nv_bfloat16>(const Dropout<__nv_bfloat16>&, cudaStream_t);
 
 }  // namespace fusedrnn::cuda

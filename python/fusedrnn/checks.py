@@ -28,12 +28,39 @@ def describe(value: Any) -> str:
         return f"a masked array of shape {value.shape}"
     if isinstance(value, np.ndarray):
         return f"a {dtype_name(value.dtype)} array of shape {value.shape}"
-    if hasattr(value, "__cuda_array_interface__"):
-        return f"a {str(value.dtype).removeprefix('torch.')} array of shape {tuple(value.shape)} on a GPU"
+    if is_on_gpu(value):
+        if hasattr(value, "dtype") and hasattr(value, "shape"):
+            return f"a {str(value.dtype).removeprefix('torch.')} array of shape {tuple(value.shape)} on a GPU"
+        return f"an array of {type(value).__name__} on a GPU"
     text = " ".join(repr(value).split())
     if len(text) > 60:
         return f"{type(value).__name__} {text[:56]}..."
     return text
+
+
+def gives_gpu_memory(value: Any) -> bool:
+    """Whether `value` is an array on a GPU that DLPack hands over: of CUDA's memory, 2, or its managed one, 13.
+
+    Examples
+    --------
+    >>> gives_gpu_memory(np.zeros(3))
+    False
+    """
+    if isinstance(value, (np.ndarray, type)) or not hasattr(value, "__dlpack_device__"):
+        return False
+    return value.__dlpack_device__()[0] in (2, 13)
+
+
+def is_on_gpu(value: Any) -> bool:
+    """Whether `value` is an array on a GPU, of whatever library.
+
+    Examples
+    --------
+    >>> is_on_gpu(np.zeros(3))
+    False
+    """
+    # A tensor of PyTorch that requires a gradient refuses to be asked for the interface.
+    return gives_gpu_memory(value) or hasattr(value, "__cuda_array_interface__")
 
 
 def dtype_name(dtype: np.dtype) -> str:

@@ -21,7 +21,7 @@ void run(const py::object& x, const py::object& out, double p, const MaskCoordin
   if (!(p >= 0 && p < 1)) throw py::value_error("dropout: p must be in [0, 1), got " + std::to_string(p));
   // Half to even, as the oracle rounds; p < 1 may still round to 2**32, which no word reaches.
   problem.threshold = static_cast<uint64_t>(std::nearbyint(p * 4294967296.0));
-  problem.scale = static_cast<T>(1 / (1 - p));
+  problem.scale = static_cast<cuda::Wide<T>>(1 / (1 - p));
   problem.mask = mask;
   const py::gil_scoped_release released;
   cuda::dropout(problem, stream);
@@ -29,8 +29,9 @@ void run(const py::object& x, const py::object& out, double p, const MaskCoordin
 
 void dropout(const py::object& x, const py::object& out, double p, uint64_t seed, uint32_t site, uint32_t step,
              uint64_t row_offset, uintptr_t stream) {
-  const auto run_type = is_double("dropout", "x", x) ? &run<double> : &run<float>;
-  run_type(x, out, p, {seed, site, step, row_offset}, reinterpret_cast<cudaStream_t>(stream));
+  const MaskCoordinates mask{seed, site, step, row_offset};
+  with_type("dropout: dtype of x", py::str(x.attr("dtype")),
+            [&](auto number) { run<decltype(number)>(x, out, p, mask, reinterpret_cast<cudaStream_t>(stream)); });
 }
 
 }  // namespace

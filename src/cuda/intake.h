@@ -103,6 +103,16 @@ inline bool is_double(const char* function, const char* name, const py::handle& 
   throw py::type_error(std::string(function) + ": " + name + " must have dtype float32 or float64, got " + dtype);
 }
 
+// Calls `run` with a number of the named type; `name` says of what it is the dtype.
+template <class Run>
+auto with_type(const std::string& name, const std::string& dtype, const Run& run) {
+  if (dtype == "float32") return run(float{});
+  if (dtype == "float64") return run(double{});
+  if (dtype == "float16") return run(__half{});
+  if (dtype == "bfloat16") return run(__nv_bfloat16{});
+  throw py::type_error(name + " must be float32, float64, float16 or bfloat16, got " + dtype);
+}
+
 // A dense array, or nullptr for None.
 template <class E>
 E* dense(const py::handle& value, const DeviceRule& rule) {

@@ -194,16 +194,6 @@ Sizes sizes_of(int cell, const DeviceRows& rows, int64_t hidden, int64_t outputs
   return {rows.view().steps, rows.view().rows, 1, hidden, outputs};
 }
 
-// Calls `run` with a value of the named type.
-template <class Run>
-auto with_type(const std::string& dtype, const Run& run) {
-  if (dtype == "float32") return run(float{});
-  if (dtype == "float64") return run(double{});
-  if (dtype == "float16") return run(__half{});
-  if (dtype == "bfloat16") return run(__nv_bfloat16{});
-  throw py::type_error("cuda: dtype must be float32, float64, float16 or bfloat16, got " + dtype);
-}
-
 void forward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs, const DeviceRows& rows,
              const py::object& gx, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
              const py::tuple& state_out, const py::object& saved, const py::object& raw, const py::tuple& running,
@@ -211,7 +201,7 @@ void forward(const std::string& cell, const std::string& dtype, int64_t hidden, 
   const int index = cell_index(cell);
   const Sizes sizes = sizes_of(index, rows, hidden, outputs);
   if (weights.size() != 4) throw py::value_error("forward: weights must be w_hh, b_ih, b_hh and w_hr");
-  with_type(dtype, [&](auto zero) {
+  with_type("cuda: dtype", dtype, [&](auto zero) {
     forward_of<decltype(zero)>(index, rows, gx, weights, sizes, state_in, y, state_out, saved, raw, running, arrived,
                                stream);
   });
@@ -225,7 +215,7 @@ void backward(const std::string& cell, const std::string& dtype, int64_t hidden,
   const Sizes sizes = sizes_of(index, rows, hidden, outputs);
   if (weights.size() != 4) throw py::value_error("backward: weights must be w_hh, b_ih, b_hh and w_hr");
   if (gradients.size() != 4) throw py::value_error("backward: gradients must be dgx, dgh, before and doutput");
-  with_type(dtype, [&](auto zero) {
+  with_type("cuda: dtype", dtype, [&](auto zero) {
     backward_of<decltype(zero)>(index, rows, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in, gradients,
                                 running, arrived, stream);
   });
@@ -235,7 +225,7 @@ std::string plan(const std::string& cell, const std::string& dtype, int64_t step
                  int64_t outputs, bool backward) {
   const int index = cell_index(cell);
   const Sizes sizes{steps, rows, 1, hidden, outputs};
-  const int bytes = with_type(dtype, [](auto zero) { return static_cast<int>(sizeof zero); });
+  const int bytes = with_type("cuda: dtype", dtype, [](auto zero) { return static_cast<int>(sizeof zero); });
   return cuda::describe(plan_of(index, sizes, hidden != outputs, backward, bytes));
 }
 

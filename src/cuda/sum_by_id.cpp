@@ -27,8 +27,8 @@ void run(const py::object& x, const py::object& order, const py::object& starts,
 
 void sum_by_id(const py::object& x, const py::object& order, const py::object& starts, const py::object& out,
                uintptr_t stream) {
-  const auto run_type = is_double("sum_by_id", "x", x) ? &run<double> : &run<float>;
-  run_type(x, order, starts, out, reinterpret_cast<cudaStream_t>(stream));
+  with_type("sum_by_id: dtype of x", py::str(x.attr("dtype")),
+            [&](auto number) { run<decltype(number)>(x, order, starts, out, reinterpret_cast<cudaStream_t>(stream)); });
 }
 
 }  // namespace

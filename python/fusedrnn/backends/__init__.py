@@ -13,6 +13,7 @@ import numpy as np
 
 from fusedrnn import checks
 from fusedrnn.backends import cpu as _cpu
+from fusedrnn.checks import is_on_gpu as is_on_gpu
 
 DEVICES = ("cpu", "cuda")
 Shape = tuple[int, ...]
@@ -77,8 +78,17 @@ class Backend(Protocol):
     def array(self, where: str, name: str, value: Any, dtype: np.dtype) -> Any:
         """Return `value` as an array of this device if it is one of exactly `dtype`, else raise TypeError."""
 
+    def array_or_mask(self, where: str, name: str, value: Any, dtype: np.dtype) -> Any:
+        """As `array`, but one of bool will do too."""
+
     def integers(self, where: str, name: str, value: Any) -> Any:
         """Return `value` as an array of this device if it is one of any integer dtype, else raise TypeError."""
+
+    def floats(self, where: str, name: str, value: Any, narrow: bool = False) -> Any:
+        """Return `value` as an array of this device if it is one of float32 or float64, else raise TypeError.
+
+        With `narrow` also one of 16 bits, where the device has them.
+        """
 
     def empty(self, shape: Shape, dtype: np.dtype) -> Any:
         """A new C-contiguous array."""
@@ -162,18 +172,6 @@ class Backend(Protocol):
 
     def summary(self) -> str:
         """The backend in a few words, for `explain`."""
-
-
-def is_on_gpu(value: Any) -> bool:
-    """Whether `value` is an array on a GPU, of whatever library.
-
-    Examples
-    --------
-    >>> from fusedrnn.backends import is_on_gpu
-    >>> is_on_gpu(np.zeros(3))
-    False
-    """
-    return hasattr(value, "__cuda_array_interface__")
 
 
 def of_array(value: Any) -> Backend:

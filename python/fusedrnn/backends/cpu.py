@@ -30,10 +30,20 @@ class CpuBackend:
     def full(self, shape: tuple[int, ...], value: float, dtype: np.dtype) -> np.ndarray:
         return np.full(shape, value, dtype)
 
+    def array_or_mask(self, where: str, name: str, value: Any, dtype: np.dtype) -> np.ndarray:
+        is_mask = isinstance(value, np.ndarray) and value.dtype == np.dtype(bool)
+        return checks.array(where, name, value, np.dtype(bool) if is_mask else dtype)
+
     def integers(self, where: str, name: str, value: Any) -> np.ndarray:
         if isinstance(value, np.ndarray) and value.dtype.kind in "iu":
             return value
         raise TypeError(f"{where}: {name} must be a numpy array of integers, got {checks.describe(value)}")
+
+    def floats(self, where: str, name: str, value: Any, narrow: bool = False) -> np.ndarray:
+        if not isinstance(value, np.ndarray) or value.dtype.type not in (np.float32, np.float64):
+            came = checks.describe(value)
+            raise TypeError(f"{where}: {name} must be a numpy array of float32 or float64, got {came}")
+        return checks.array(where, name, value, np.dtype(value.dtype.type))
 
     def read(self, values: Sequence[Any]) -> list[float]:
         return [float(value) for value in values]

@@ -13,7 +13,7 @@ import numpy as np
 
 from fusedrnn import _core, checks
 from fusedrnn.backends.cuda_arrays import CudaArrays, matrix_product, sum_by_id
-from fusedrnn.backends.cuda_parts import Array, as_cupy, stream
+from fusedrnn.backends.cuda_parts import Array, as_cupy, on_current, stream
 from fusedrnn.backends.cuda_parts import parts as parts
 
 
@@ -25,10 +25,23 @@ def missing() -> str | None:
         if error.name == "fusedrnn._cuda":
             return "this build has no CUDA backend; install from source where nvcc is found (FUSEDRNN_CUDA=ON)"
         return f"the module {error.name} is missing; pip install 'fusedrnn[cuda13]'"
+    except (ImportError, RuntimeError) as error:
+        return f"CuPy or the backend cannot be loaded ({_one_line(error)})"
     try:
-        return None if cupy.cuda.runtime.getDeviceCount() else "there is no GPU"
+        if not cupy.cuda.runtime.getDeviceCount():
+            return "there is no GPU"
     except cupy.cuda.runtime.CUDARuntimeError as error:
         return f"no GPU can be used ({error})"
+    try:  # CuPy itself loads them in the middle of a step, at the first product and the first kernel that it compiles
+        cupy.cuda.cublas  # noqa: B018
+        cupy.cuda.nvrtc.getVersion()
+    except (ImportError, RuntimeError) as error:
+        return f"a library of CUDA cannot be loaded ({_one_line(error)}); pip install 'fusedrnn[cuda13]'"
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def backend(where: str) -> CudaBackend:
@@ -52,6 +65,10 @@ class CudaBackend(CudaArrays):
                 f"{where}: {name} must be a cupy array of {dtype.name}, got {value.dtype.name}; nothing is cast"
             )
         return value
+
+    def array_or_mask(self, where: str, name: str, value: Any, dtype: np.dtype) -> Array:
+        value = as_cupy(where, name, value, dtype.name)
+        return value if value.dtype == np.dtype(bool) else self.array(where, name, value, dtype)
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype) -> Array:
         return parts()[0].empty(shape, dtype)
@@ -172,7 +189,7 @@ class Layer:
         segment: int,
     ) -> None:
         cupy, module = parts()
-        with y.device:
+        with on_current(f"{self._cell}: weights", self._w_ih).device:
             matrix, places = self._places(x, ids, lengths, reset, reverse)
             gx_matrix, gx = places.new(self._gates, y.dtype)
             if x is not None:
@@ -217,7 +234,7 @@ class Layer:
         gradients: tuple[Any, ...],
     ) -> None:
         cupy, module = parts()
-        with y.device:
+        with on_current(f"{self._cell}: weights", self._w_ih).device:
             matrix, places = self._places(x, ids, lengths, reset, reverse)
             dgx_matrix, dgx = places.new(self._gates, y.dtype)
             dgh_matrix, dgh = (dgx_matrix, None) if self._one_gate_gradient else places.new(self._gates, y.dtype)

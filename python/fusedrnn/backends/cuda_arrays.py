@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.backends.cuda_parts import Array, as_cupy, parts, stream
+from fusedrnn.backends.cuda_parts import Array, as_cupy, on_current, parts, stream
 
 
 class CudaArrays:
@@ -29,6 +29,13 @@ class CudaArrays:
         value = as_cupy(where, name, value, "integers")
         if value.dtype.kind not in "iu":
             raise TypeError(f"{where}: {name} must be a cupy array of integers, got {checks.describe(value)}")
+        return value
+
+    def floats(self, where: str, name: str, value: Any, narrow: bool = False) -> Array:
+        rule = "float16, bfloat16, float32 or float64" if narrow else "float32 or float64"
+        value = as_cupy(where, name, value, rule)
+        if value.dtype.name not in ("float32", "float64", *(("float16", "bfloat16") if narrow else ())):
+            raise TypeError(f"{where}: {name} must be a cupy array of {rule}, got {checks.describe(value)}")
         return value
 
     def number(self, value: Array) -> Array:
@@ -119,7 +126,7 @@ class CudaArrays:
         rates: list[float],
         decays: list[float],
     ) -> None:
-        with parameters[0].device:
+        with on_current(f"{rule}: parameters", parameters[0]).device:
             parts()[1].update(rule, numbers, parameters, gradients, states, rates, decays, stream())
 
     def sums_of_squares(self, arrays: Sequence[Array]) -> Array:

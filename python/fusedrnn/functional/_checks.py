@@ -7,23 +7,24 @@ from typing import Any
 
 import numpy as np
 
-from fusedrnn import checks
-from fusedrnn.backends import Backend, is_on_gpu, of_array
+from fusedrnn.backends import Backend, is_on_gpu, of_array, of_device
 
 
-def float_array(where: str, name: str, value: Any) -> np.ndarray:
-    """Return `value` if it is a NumPy or CuPy array of float32 or float64, else raise TypeError."""
-    if is_on_gpu(value) and value.dtype in (np.float32, np.float64):
-        on_device: np.ndarray = of_array(value).array(where, name, value, value.dtype)
+def float_array(where: str, name: str, value: Any, *, narrow: bool = False) -> np.ndarray:
+    """Return `value` as a NumPy or CuPy array if it is one of float32 or float64, else raise TypeError.
+
+    With `narrow`, one on a GPU may be of float16 or bfloat16 too.
+    """
+    if is_on_gpu(value):
+        on_device: np.ndarray = of_array(value).floats(where, name, value, narrow)
         return on_device
     return host_float_array(where, name, value)
 
 
 def host_float_array(where: str, name: str, value: Any) -> np.ndarray:
     """The same for functions that compute on the CPU alone."""
-    if not isinstance(value, np.ndarray) or value.dtype.type not in (np.float32, np.float64):
-        raise TypeError(f"{where}: {name} must be a numpy array of float32 or float64, got {checks.describe(value)}")
-    return checks.array(where, name, value, np.dtype(value.dtype.type))
+    array: np.ndarray = of_device(where, "cpu").floats(where, name, value)
+    return array
 
 
 def check_ids(

@@ -50,7 +50,8 @@ class Positions:
 
     def targets(self, where: str, value: Any, classes: int, *, check: bool = False) -> np.ndarray:
         """`value` (...) as (n,) indices after `check_ids` of those used, in [0, classes); 0 for the others."""
-        checks.shape(where, "targets", self.device.integers(where, "targets", value), "(...)", self.shape)
+        value = self.device.integers(where, "targets", value)
+        checks.shape(where, "targets", value, "(...)", self.shape)
         used = None if self.used is None else self.used.reshape(self.shape)
         check = checks.boolean(where, "check", check)
         return check_ids(where, "targets", value, classes, device=self.device, used=used, check=check).reshape(-1)
@@ -93,7 +94,7 @@ def positions(where: str, reduction: Any, weights: Any, of: np.ndarray, shape: t
     checks.choice(where, "reduction", reduction, REDUCTIONS)
     scale, device = None, of_array(of)
     if weights is not None:
-        _check_weights_dtype(where, weights, of)
+        weights = device.array_or_mask(where, "weights", weights, of.dtype)
         checks.shape(where, "weights", weights, "(...)", shape)
         scale = weights.astype(np.float64).reshape(-1)
         if device.checks_values and not np.isfinite(scale).all():
@@ -110,19 +111,10 @@ def entries(where: str, reduction: Any, weights: Any, of: np.ndarray) -> Positio
     """The same where every entry of `of` is a position; weights without its last axis count for all columns."""
     shape = of.shape
     if weights is not None:
-        _check_weights_dtype(where, weights, of)
+        weights = of_array(of).array_or_mask(where, "weights", weights, of.dtype)
         if shape and weights.shape == shape[:-1]:
             weights = np.broadcast_to(weights[..., None], shape)
         elif weights.shape != shape:
             last = f", or without the last axis {shape[:-1]}" if shape else ""
             raise ValueError(f"{where}: weights must have shape (...) = {shape}{last}, got {weights.shape}")
     return positions(where, reduction, weights, of, shape)
-
-
-def _check_weights_dtype(where: str, weights: Any, of: np.ndarray) -> None:
-    of_array(of).array(where, "weights", weights, bool_or(weights, of.dtype))
-
-
-def bool_or(value: Any, dtype: np.dtype) -> np.dtype:
-    """bool where that is the dtype of `value`, else `dtype`: for arguments that may be either."""
-    return np.dtype(bool) if getattr(value, "dtype", None) == np.dtype(bool) else dtype

@@ -13,7 +13,7 @@ import numpy as np
 from fusedrnn import checks
 from fusedrnn.backends import of_array
 from fusedrnn.functional._checks import float_array
-from fusedrnn.functional._reduction import Reduction, bool_or, entries
+from fusedrnn.functional._reduction import Reduction, entries
 from fusedrnn.functional._sigmoid import sigmoid_losses
 from fusedrnn.saved import Saved, expect
 
@@ -59,17 +59,23 @@ def binary_cross_entropy_forward(
     0.693147
     """
     logits = float_array(where, "logits", logits)
-    of_array(logits).array(where, "targets", targets, bool_or(targets, logits.dtype))
+    targets = of_array(logits).array_or_mask(where, "targets", targets, logits.dtype)
     checks.shape(where, "targets", targets, "(...)", logits.shape)
     at = entries(where, reduction, weights, logits)
     x, y = at.read(logits), at.read(targets)
-    fits = (y >= 0) & (y <= 1)
-    if at.device.checks_values and not fits.all():
-        first = int(np.argmin(fits))
-        place = tuple(int(axis) for axis in np.unravel_index(first, logits.shape))
-        raise ValueError(f"{where}: targets must be in [0, 1], got {y[first]} at position {place}")
+    if at.device.checks_values:
+        _check_targets(where, y, logits.shape)
     losses, sigmoid = sigmoid_losses(x, y)
     return at.reduce(losses), Saved(binary_cross_entropy_forward, differences=sigmoid - y, at=at)
+
+
+def _check_targets(where: str, targets: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise ValueError unless all of (n,) targets are in [0, 1]; `shape` is that of the argument."""
+    fits = (targets >= 0) & (targets <= 1)
+    if not fits.all():
+        first = int(np.argmin(fits))
+        place = tuple(int(axis) for axis in np.unravel_index(first, shape))
+        raise ValueError(f"{where}: targets must be in [0, 1], got {targets[first]} at position {place}")
 
 
 def binary_cross_entropy_backward(

@@ -40,7 +40,7 @@ def dropout_forward(
     Raises
     ------
     TypeError
-        `x` is not an array of float32 or float64.
+        `x` is not an array of float32 or float64, or on a GPU of float16 or bfloat16.
     ValueError
         `x` does not have three axes, or a coordinate does not fit its field.
 
@@ -77,7 +77,7 @@ def dropout_backward(
 
 
 def _drop(where: str, name: str, value: np.ndarray, p: float, coordinates: dict[str, int]) -> np.ndarray:
-    value = float_array(where, name, value)
+    value = float_array(where, name, value, narrow=True)
     if value.ndim != 3:
         raise ValueError(f"{where}: {name} must have shape (T, B, C), got {value.shape}")
     p = checks.real(where, "p", p, 0.0, 1.0)

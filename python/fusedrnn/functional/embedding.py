@@ -78,10 +78,10 @@ def embedding_backward(
     size = checks.integer(where, "vocabulary_size", vocabulary_size, 1)
     dout = float_array(where, "dout", dout)
     device = of_array(dout)
-    flat = check_ids(where, "ids", ids, size, device=device).reshape(-1)
-    if dout.ndim < 1 or dout.shape[:-1] != ids.shape:
-        raise ValueError(f"{where}: dout must have shape (..., D) = ({_listed(ids.shape)}D), got {dout.shape}")
-    dweight: np.ndarray = device.sum_rows(flat, as_matrix(dout), size)
+    index = check_ids(where, "ids", ids, size, device=device)
+    if dout.ndim < 1 or dout.shape[:-1] != index.shape:
+        raise ValueError(f"{where}: dout must have shape (..., D) = ({_listed(index.shape)}D), got {dout.shape}")
+    dweight: np.ndarray = device.sum_rows(index.reshape(-1), as_matrix(dout), size)
     return dweight
 
 

@@ -58,7 +58,8 @@ def linear_forward(
     """
     x, weight = check_linear(where, x, weight)
     if bias is not None:
-        checks.shape(where, "bias", of_array(weight).array(where, "bias", bias, weight.dtype), "(N,)", weight.shape[:1])
+        bias = of_array(weight).array(where, "bias", bias, weight.dtype)
+        checks.shape(where, "bias", bias, "(N,)", weight.shape[:1])
     out = product(as_matrix(x), dense(weight).T, None if bias is None else dense(bias))
     return out.reshape(*x.shape[:-1], len(weight))
 

@@ -96,7 +96,8 @@ def linear_cross_entropy_forward(
     if not len(weight):
         raise ValueError(f"{where}: weight must have shape (V, K) with V >= 1, got {weight.shape}")
     if bias is not None:
-        checks.shape(where, "bias", of_array(weight).array(where, "bias", bias, weight.dtype), "(V,)", weight.shape[:1])
+        bias = of_array(weight).array(where, "bias", bias, weight.dtype)
+        checks.shape(where, "bias", bias, "(V,)", weight.shape[:1])
     checks.choice(where, "reduction", reduction, ("mean", "sum"))
     at = positions(where, reduction, weights, x, x.shape[:-1])
     index = at.targets(where, targets, len(weight), check=check)

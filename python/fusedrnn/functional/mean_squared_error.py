@@ -56,7 +56,8 @@ def mean_squared_error_forward(
     5.0
     """
     x = float_array(where, "x", x)
-    checks.shape(where, "targets", of_array(x).array(where, "targets", targets, x.dtype), "(...)", x.shape)
+    targets = of_array(x).array(where, "targets", targets, x.dtype)
+    checks.shape(where, "targets", targets, "(...)", x.shape)
     at = entries(where, reduction, weights, x)
     differences = at.read(x) - at.read(targets)
     return at.reduce(np.square(differences)), Saved(mean_squared_error_forward, differences=differences, at=at)

@@ -55,10 +55,11 @@ def mean_pool_forward(
     """
     x, lengths = padded(where, x, lengths)
     own = of_array(x).own
-    total = np.where(own(within(lengths, len(x)))[:, :, None], x, 0).sum(axis=0, dtype=np.float64)
+    there = own(within(lengths, len(x))[:, :, None])
+    total = np.where(there, x, 0).sum(axis=0, dtype=np.float64)
     counts = own(np.maximum(lengths, 1)[:, None])
     out = (total / counts).astype(x.dtype, order="C")
-    return out, _saved(mean_pool_forward, x, counts=counts, there=own(within(lengths, len(x))[:, :, None]))
+    return out, _saved(mean_pool_forward, x, counts=counts, there=there)
 
 
 def mean_pool_backward(
@@ -90,7 +91,7 @@ def mean_pool_backward(
            [0. , 0. ]])
     """
 
-    def spread(s: SimpleNamespace, dx: np.ndarray) -> None:
+    def spread(s: SimpleNamespace, dout: np.ndarray, dx: np.ndarray) -> None:
         dx[...] = np.where(s.there, (dout / s.counts).astype(s.dtype), 0)
 
     return _backward(where, saved, dout, retain, mean_pool_forward, spread)
@@ -164,7 +165,7 @@ def max_pool_backward(
     [[0.0, 8.0], [7.0, 0.0]]
     """
 
-    def spread(s: SimpleNamespace, dx: np.ndarray) -> None:
+    def spread(s: SimpleNamespace, dout: np.ndarray, dx: np.ndarray) -> None:
         dx[s.steps, s.rows[:, None], s.columns] = dout[s.rows]
 
     return _backward(where, saved, dout, retain, max_pool_forward, spread)
@@ -235,7 +236,7 @@ def last_pool_backward(
     [[0.0, 8.0], [7.0, 0.0]]
     """
 
-    def spread(s: SimpleNamespace, dx: np.ndarray) -> None:
+    def spread(s: SimpleNamespace, dout: np.ndarray, dx: np.ndarray) -> None:
         dx[s.steps, s.rows] = dout[s.rows]
 
     return _backward(where, saved, dout, retain, last_pool_forward, spread)
@@ -251,13 +252,14 @@ def _backward(
     dout: np.ndarray,
     retain: bool,
     forward: Callable[..., Any],
-    spread: Callable[[SimpleNamespace, np.ndarray], None],
+    spread: Callable[[SimpleNamespace, np.ndarray, np.ndarray], None],
 ) -> np.ndarray:
     """Check the arguments, and let `spread` write `dout` into a dx of zeros."""
     s = expect(where, saved).read(where, forward)
     retain = checks.boolean(where, "retain", retain)
-    checks.shape(where, "dout", s.device.array(where, "dout", dout, s.dtype), "(B, C)", s.shape[1:])
+    dout = s.device.array(where, "dout", dout, s.dtype)
+    checks.shape(where, "dout", dout, "(B, C)", s.shape[1:])
     dx: np.ndarray = s.device.zeros(s.shape, s.dtype)
-    spread(s, dx)
+    spread(s, dout, dx)
     saved.take(where, retain, forward)
     return dx

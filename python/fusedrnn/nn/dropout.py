@@ -43,7 +43,7 @@ class Dropout(Module):
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """Return a copy of x: nothing is dropped at inference."""
-        return functional.float_array("Dropout", "x", x).copy(order="C")
+        return functional.float_array("Dropout", "x", x, narrow=True).copy(order="C")
 
     def forward(
         self, x: np.ndarray, *, training: bool = True, step: int = 0, row_offset: int = 0

@@ -87,7 +87,9 @@ class Embedding(Module):
         ValueError
             An id is outside [0, V); the message names the first one and its position.
         """
-        out = functional.embedding_forward(ids, self._parameters["weight"], check=check, where="Embedding.forward")
+        where = "Embedding.forward"
+        ids = self._backend.integers(where, "ids", ids)
+        out = functional.embedding_forward(ids, self._parameters["weight"], check=check, where=where)
         return out, Saved(self, ids=ids)
 
     def backward(self, saved: Saved, dout: np.ndarray, *, retain: bool = False) -> tuple[None, dict[str, np.ndarray]]:
@@ -112,7 +114,7 @@ class Embedding(Module):
         where = "Embedding.backward"
         retain = checks.boolean(where, "retain", retain)
         ids = expect(where, saved).read(where, self).ids
-        self._backend.array(where, "dout", dout, self.dtype)
+        dout = self._backend.array(where, "dout", dout, self.dtype)
         checks.shape(where, "dout", dout, "(..., D)", (*ids.shape, self.embedding_dim))
         dweight = functional.embedding_backward(ids, dout, self.num_embeddings, where=where)
         saved.take(where, retain, self)

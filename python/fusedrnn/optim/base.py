@@ -120,7 +120,7 @@ class Optimizer(ABC):
         rate = self.lr if lr is None else self._rate("lr", lr)
         parameters = self._module.parameters()
         needed = [name for name in parameters if not self._frozen(name)]
-        check_gradients(f"{type(self).__name__}.step", grads, parameters, needed)
+        grads = check_gradients(f"{type(self).__name__}.step", grads, parameters, needed)
         with self._module.writable() as parameters:
             for updates in self._updates({name: parameters[name] for name in needed}, grads, rate):
                 self._update(updates)
@@ -180,9 +180,12 @@ class Optimizer(ABC):
 
 def check_gradients(
     where: str, grads: Mapping[str, np.ndarray], parameters: Mapping[str, np.ndarray], needed: Collection[str]
-) -> None:
-    """Raise unless `grads` holds those `needed`, names nothing else than `parameters`, and fits their arrays."""
+) -> dict[str, np.ndarray]:
+    """`grads` on the parameters' device; raise unless it holds those `needed`, and else only what fits `parameters`."""
     checks.names(where, grads, [name for name in parameters if name in grads or name in needed])
+    found: dict[str, np.ndarray] = {}
     for name, gradient in grads.items():
-        of_array(parameters[name]).array(where, f"grads[{name!r}]", gradient, parameters[name].dtype)
-        checks.shape(where, f"grads[{name!r}]", gradient, f"of {name}", parameters[name].shape)
+        value = parameters[name]
+        found[name] = of_array(value).array(where, f"grads[{name!r}]", gradient, value.dtype)
+        checks.shape(where, f"grads[{name!r}]", found[name], f"of {name}", value.shape)
+    return found

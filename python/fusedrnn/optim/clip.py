@@ -52,10 +52,12 @@ def clip_by_global_norm(grads: Mapping[str, np.ndarray], max_norm: float) -> Any
     where = "clip_by_global_norm"
     max_norm = checks.real(where, "max_norm", max_norm, 0.0, math.inf, open_low=True)
     device: Any = None
+    found: dict[str, np.ndarray] = {}
     for name, gradient in grads.items():
-        found = functional.float_array(where, f"grads[{name!r}]", gradient)
-        device = of_array(gradient) if device is None else device
-        device.array(where, f"grads[{name!r}]", gradient, found.dtype)
+        found[name] = functional.float_array(where, f"grads[{name!r}]", gradient)
+        device = of_array(found[name]) if device is None else device
+        device.array(where, f"grads[{name!r}]", gradient, found[name].dtype)
+    grads = found
     if device is not None and not device.checks_values:
         return _clip_there(device, list(grads.values()), max_norm)
     norms = [math.sqrt(total) for total in sums_of_squares(grads.values())]

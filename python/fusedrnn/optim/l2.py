@@ -58,11 +58,11 @@ def l2_penalty(
     weight = nonnegative(where, "weight", weight)
     parameters = module.parameters()
     chosen = _chosen(where, list(parameters), match)
-    check_gradients(where, grads, parameters, chosen)
+    found = check_gradients(where, grads, parameters, chosen)
     total, added = sum(sums_of_squares(parameters[name] for name in chosen)), dict(grads)
     for name in chosen:
         gradient = np.multiply(parameters[name], weight, out=np.empty_like(parameters[name]))
-        gradient += grads[name]
+        gradient += found[name]
         added[name] = gradient
     return weight * total / 2, added
 

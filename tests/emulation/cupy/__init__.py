@@ -37,8 +37,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 
     __array_priority__ = 100
 
-    def __init__(self, host: np.ndarray) -> None:
-        self._host = np.asarray(host)
+    def __init__(self, host: np.ndarray, device: cuda.Device | None = None) -> None:
+        self._host, self.device = np.asarray(host), device or cuda.Device()
 
     shape = property(lambda self: self._host.shape)
     dtype = property(lambda self: self._host.dtype)
@@ -47,8 +47,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     nbytes = property(lambda self: self._host.nbytes)
     itemsize = property(lambda self: self._host.itemsize)
     strides = property(lambda self: self._host.strides)
-    device = property(lambda self: cuda.Device(0))
-    T = property(lambda self: ndarray(self._host.T))
+    T = property(lambda self: ndarray(self._host.T, self.device))
 
     @property
     def flags(self) -> SimpleNamespace:
@@ -62,6 +61,12 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         facts["data"] = facts["data"] if self.size else (0, False)  # without elements there is no address
         return {name: facts[name] for name in ("shape", "typestr", "data", "strides")} | {"version": 3, "stream": None}
 
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return 2, self.device.id
+
+    def __dlpack__(self, **_: Any) -> ndarray:
+        return self
+
     def __len__(self) -> int:
         return len(self._host)
 
@@ -69,7 +74,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return f"emulated {self._host!r}"
 
     def __getitem__(self, key: Any) -> ndarray:
-        return ndarray(self._host[_inside(key)])
+        return ndarray(self._host[_inside(key)], self.device)
 
     def __setitem__(self, key: Any, value: Any) -> None:
         self._host[_inside(key)] = _inside(value)
@@ -106,11 +111,15 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
 def _method(name: str) -> Any:
     def call(self: ndarray, *inputs: Any, **settings: Any) -> Any:
         settings = {key: _inside(value) for key, value in settings.items()}
-        return _outside(getattr(self._host, name)(*_inside(inputs), **settings))
+        found = _outside(getattr(self._host, name)(*_inside(inputs), **settings))
+        if name in _VIEWS:
+            found.device = self.device
+        return found
 
     return call
 
 
+_VIEWS = ("reshape", "swapaxes", "view", "ravel")
 _KEPT = ("reshape", "swapaxes", "view", "copy", "astype", "ravel")
 for _name in (*_KEPT, "sum", "mean", "min", "max", "argmax", "all", "any"):
     setattr(ndarray, _name, _method(_name))
@@ -158,13 +167,25 @@ def asarray(value: Any, dtype: Any = None) -> ndarray:
     if isinstance(value, ndarray):
         return value if dtype is None else value.astype(dtype, copy=False)
     if hasattr(value, "__cuda_array_interface__"):
-        return ndarray(np.asarray(_Interface(value.__cuda_array_interface__)))
+        return ndarray(np.asarray(_Interface(value)))
     return ndarray(np.array(value, dtype))
 
 
+def from_dlpack(value: Any) -> ndarray:
+    """From any array that gives memory of a GPU; the capsule of the stand-in is an array of its own."""
+    if value.__dlpack_device__()[0] not in (2, 13):
+        raise TypeError("CPU arrays cannot be directly imported to CuPy.")
+    return ndarray(
+        value.__dlpack__(stream=1, max_version=(1, 0), copy=None)._host, cuda.Device(value.__dlpack_device__()[1])
+    )
+
+
 class _Interface:
-    def __init__(self, facts: dict[str, Any]) -> None:
-        self.__array_interface__ = facts | {"version": 3}
+    """What NumPy's view of an array keeps alive, and with it the owner of the memory."""
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+        self.__array_interface__ = owner.__cuda_array_interface__ | {"version": 3}
 
 
 def asnumpy(value: Any) -> np.ndarray:

@@ -1,23 +1,26 @@
-"""Streams, events and devices of the emulation: there is one stream and one device."""
+"""Streams, events and devices of the emulation: there is one stream, and two devices that share their memory."""
 
 from __future__ import annotations
 
 import time
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Device:
     """The emulated GPU."""
 
-    def __init__(self, number: int = 0) -> None:
-        self.id = number
+    entered: ClassVar[list[int]] = [0]  # the last one is current
+
+    def __init__(self, number: int | None = None) -> None:
+        self.id = self.entered[-1] if number is None else number
 
     def __enter__(self) -> Device:
+        self.entered.append(self.id)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        pass
+        self.entered.pop()
 
 
 class Stream:
@@ -57,10 +60,12 @@ def get_current_stream() -> Stream:
     return Stream.null
 
 
+cublas = SimpleNamespace()
+nvrtc = SimpleNamespace(getVersion=lambda: (0, 0))
 runtime = SimpleNamespace(
     CUDARuntimeError=CUDARuntimeError,
-    getDeviceCount=lambda: 1,
-    getDevice=lambda: 0,
+    getDeviceCount=lambda: 2,
+    getDevice=lambda: Device.entered[-1],
     getDeviceProperties=lambda _: {
         "name": b"emulated GPU",
         "major": 9,

@@ -13,6 +13,7 @@ from problems import CELLS, PROJECTING, Case, Problem, build, errors, make_layer
 from problems import run as run_problem
 
 import fusedrnn as fr
+from fusedrnn.backends import cuda_places
 from fusedrnn.settings import parameter_dtype
 
 pytestmark = pytest.mark.gpu
@@ -106,6 +107,19 @@ def test_two_runs_give_the_same_bits(gpu: Any, monkeypatch: pytest.MonkeyPatch, 
     problem = build(Case(cell="gru", lengths=True, T=9, B=40, I=33, H=19), "float32", device="cuda")
     first, second = run(gpu, problem), run(gpu, problem)
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize(("batch_first", "orders"), [(False, 2), (True, 4)])
+def test_places_are_found_once_for_all_layers_and_passes(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, batch_first: bool, orders: int
+) -> None:
+    """For each direction; the first layer has them in the order of x, the others in that of time."""
+    made = []
+    pack = cuda_places.Lengths._pack
+    monkeypatch.setattr(cuda_places.Lengths, "_pack", lambda *given: made.append(given[2:]) or pack(*given))
+    case = Case(lengths=True, bidirectional=True, num_layers=3, batch_first=batch_first)
+    run(gpu, build(case, device="cuda"))
+    assert len(made) == len(set(made)) == orders
 
 
 def test_dropout_has_the_masks_of_the_cpu(gpu: Any) -> None:

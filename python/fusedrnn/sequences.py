@@ -72,7 +72,7 @@ class Batch:
     ids: np.ndarray | None
     steps: int
     rows: int
-    lengths: np.ndarray | None  # (B,) int64
+    lengths: Any  # (B,), as `Backend.lengths` returns them, or None
     reset: np.ndarray | None  # (T, B) uint8
     states: tuple[np.ndarray, ...] | None  # h (L*D, B, P), further ones (L*D, B, H)
 
@@ -117,7 +117,7 @@ class Layout:
             ids=inward if is_ids else None,
             steps=steps,
             rows=rows,
-            lengths=None if lengths is None else self._lengths(lengths, steps, rows),
+            lengths=None if lengths is None else self.backend.lengths(self.host_lengths(lengths, steps, rows)),
             reset=None if reset is None else self._reset(reset, steps, rows),
             states=None if state is None else self.states("state", state, rows),
         )
@@ -183,7 +183,8 @@ class Layout:
         """States in the user's form, as a tuple of their parts."""
         return tuple(part[:, 0] for part in parts) if self.unbatched else parts
 
-    def _lengths(self, lengths: Any, steps: int, rows: int) -> np.ndarray:
+    def host_lengths(self, lengths: Any, steps: int, rows: int) -> np.ndarray:
+        """Check lengths, and return them as (B,) int64 in host memory."""
         if not isinstance(lengths, (list, tuple, np.ndarray)):
             raise TypeError(
                 f"{self.where}: lengths must be a list or an array of integers, got {checks.describe(lengths)}"

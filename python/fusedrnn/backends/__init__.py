@@ -23,7 +23,8 @@ States = tuple[Any, ...]
 class PackedLayer(Protocol):
     """The weights of one layer in one direction, ready for the kernels.
 
-    Arrays are time-major views; None stands for what is absent. Outputs are given and assigned.
+    Arrays are time-major views; `lengths` are what `Backend.lengths` returned. None stands for what is absent.
+    Outputs are given and assigned.
     """
 
     def forward(
@@ -31,7 +32,7 @@ class PackedLayer(Protocol):
         x: Any,
         ids: Any,
         state_in: States,
-        lengths: np.ndarray | None,
+        lengths: Any,
         reset: Any,
         reverse: bool,
         y: Any,
@@ -46,7 +47,7 @@ class PackedLayer(Protocol):
         x: Any,
         ids: Any,
         state_in: States,
-        lengths: np.ndarray | None,
+        lengths: Any,
         reset: Any,
         reverse: bool,
         y: Any,
@@ -122,6 +123,9 @@ class Backend(Protocol):
 
     def loaded(self, where: str, name: str, value: Any, dtype: np.dtype) -> Any:
         """As `array`, and where the device is none of the host's also for an array in host memory."""
+
+    def lengths(self, value: np.ndarray) -> Any:
+        """Checked lengths (B,) int64, in host memory, as the packed layers take them."""
 
     def protect(self, value: Any, on: bool) -> None:
         """Make an array read-only, or writable again, where arrays of the device can be."""

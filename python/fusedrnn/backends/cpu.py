@@ -65,6 +65,9 @@ class CpuBackend:
             raise TypeError(f"{where}: {name} must be a numpy array of integers, got {checks.describe(value)}")
         return np.require(value, np.int64, ("C", "A"))
 
+    def lengths(self, value: np.ndarray) -> np.ndarray:
+        return value
+
     def protect(self, value: np.ndarray, on: bool) -> None:
         value.flags.writeable = not on
 

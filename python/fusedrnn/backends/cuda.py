@@ -6,7 +6,6 @@ on CuPy's current stream and nothing waits for the device.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from fusedrnn import _core, checks
 from fusedrnn.backends.cuda_arrays import CudaArrays, matrix_product, sum_by_id
 from fusedrnn.backends.cuda_parts import Array, as_cupy, on_current, stream
 from fusedrnn.backends.cuda_parts import parts as parts
+from fusedrnn.backends.cuda_places import Lengths, Places
 
 
 def missing() -> str | None:
@@ -88,6 +88,9 @@ class CudaBackend(CudaArrays):
             return self.own(checks.array(where, name, value, dtype))
         return self.array(where, name, value, dtype)
 
+    def lengths(self, value: np.ndarray) -> Lengths:
+        return Lengths(value)
+
     def protect(self, value: Array, on: bool) -> None:
         """CuPy's arrays are always writable."""
 
@@ -111,54 +114,6 @@ class CudaBackend(CudaArrays):
 BACKEND = CudaBackend()
 
 
-@dataclass(frozen=True)
-class _Places:
-    """Where the rows of the large products are: one for every live step of every row.
-
-    Without lengths they are the rows of x (T*B, I), in the order in which those lie in memory. With lengths they are
-    packed, step after step, and `index` says which row of x each is.
-    """
-
-    rows: Any  # _cuda.Rows
-    steps: int
-    batch: int
-    batch_major: bool
-    index: Any = None  # (places,) into the rows of x; None: as x
-    time_index: Any = None  # (places,) into the rows of a time-major array
-
-    def new(self, columns: int, dtype: np.dtype) -> tuple[Array, Array]:
-        """An array with a row a place: as a matrix for products, and as the loops take it."""
-        cupy, _ = parts()
-        if self.index is not None:
-            packed = cupy.empty((len(self.index), columns), dtype)
-            return packed, packed
-        outer = (self.batch, self.steps) if self.batch_major else (self.steps, self.batch)
-        value = cupy.empty((*outer, columns), dtype)
-        return value.reshape(self.steps * self.batch, columns), value.swapaxes(0, 1) if self.batch_major else value
-
-    def gather(self, matrix: Array) -> Array:
-        """Rows of x (T*B, C), in the order of the places."""
-        return matrix if self.index is None else matrix[self.index]
-
-    def gather_time_major(self, value: Array) -> Array:
-        """Rows of a dense time-major array (T, B, C), in the order of the places."""
-        columns = value.shape[-1]
-        if self.time_index is not None:
-            return value.reshape(self.steps * self.batch, columns)[self.time_index]
-        value = parts()[0].ascontiguousarray(value.swapaxes(0, 1) if self.batch_major else value)
-        return value.reshape(self.steps * self.batch, columns)
-
-    def scatter(self, matrix: Array, out: Array) -> None:
-        """Put a row a place where it belongs in `out` (T, B, C), which is a view; zeros elsewhere."""
-        if self.index is None:
-            outer = (self.batch, self.steps) if self.batch_major else (self.steps, self.batch)
-            value = matrix.reshape(*outer, matrix.shape[1])
-            out[...] = value.swapaxes(0, 1) if self.batch_major else value
-        else:
-            out[...] = 0
-            out[self.time_index // self.batch, self.time_index % self.batch] = matrix
-
-
 def _running(states: tuple[Array, ...]) -> tuple[Array, ...]:
     """Room for states in float32 from step to step, where those that are kept have only 16 bits."""
     return tuple(parts()[0].empty(state.shape, np.float32) for state in states if state.itemsize == 2)
@@ -180,7 +135,7 @@ class Layer:
         x: Any,
         ids: Any,
         state_in: tuple[Any, ...],
-        lengths: np.ndarray | None,
+        lengths: Lengths | None,
         reset: Any,
         reverse: bool,
         y: Array,
@@ -221,7 +176,7 @@ class Layer:
         x: Any,
         ids: Any,
         state_in: tuple[Any, ...],
-        lengths: np.ndarray | None,
+        lengths: Lengths | None,
         reset: Any,
         reverse: bool,
         y: Array,
@@ -284,25 +239,13 @@ class Layer:
     def _names(self, y: Array) -> tuple[str, str, int, int]:
         return self._cell, y.dtype.name, self._hidden, self._outputs
 
-    def _places(self, x: Any, ids: Any, lengths: np.ndarray | None, reset: Any, reverse: bool) -> tuple[Array, _Places]:
+    def _places(self, x: Any, ids: Any, lengths: Lengths | None, reset: Any, reverse: bool) -> tuple[Array, Places]:
         """The input as a matrix (T*B, I), or (T*B, 1) of ids, and the places of the products."""
         cupy, module = parts()
         value = x if x is not None else ids[:, :, None]
         steps, batch, columns = value.shape
         batch_major = not value.flags.c_contiguous and value.swapaxes(0, 1).flags.c_contiguous
         matrix = cupy.ascontiguousarray(value.swapaxes(0, 1) if batch_major else value).reshape(steps * batch, columns)
-        if lengths is None:
-            rows = module.Rows(steps, batch, reverse, None, None, None, [], reset)
-            return matrix, _Places(rows, steps, batch, batch_major)
-        row = np.argsort(-lengths, kind="stable")
-        length = lengths[row]
-        live = np.searchsorted(-length, -np.arange(steps), side="left")  # rows longer than s
-        first = np.concatenate(([0], np.cumsum(live))).astype(np.int64)
-        step = np.repeat(np.arange(steps), live)
-        position = np.arange(first[-1]) - first[step]
-        t = length[position] - 1 - step if reverse else step
-        time_index = t * batch + row[position]
-        index = row[position] * steps + t if batch_major else time_index
-        on_device = [cupy.asarray(part) for part in (row, length, first)]
-        rows = module.Rows(steps, batch, reverse, *on_device, first.tolist(), reset)
-        return matrix, _Places(rows, steps, batch, batch_major, cupy.asarray(index), cupy.asarray(time_index))
+        packed = None if lengths is None else lengths.packed(steps, reverse, batch_major)
+        order = (None, None, None, []) if packed is None else packed.order
+        return matrix, Places(module.Rows(steps, batch, reverse, *order, reset), steps, batch, batch_major, packed)

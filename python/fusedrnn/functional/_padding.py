@@ -28,8 +28,7 @@ def padded(where: str, x: Any, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
     if lengths is None:
         return x, np.full(rows, steps)
     layout = Layout(where, x.dtype, of_array(x), False, columns, columns, state_widths=(), state_rows=0)
-    checked = layout.batch(x, None, lengths, None).lengths
-    return x, np.array(checked)
+    return x, np.array(layout.host_lengths(lengths, steps, rows))
 
 
 def within(lengths: np.ndarray, steps: int) -> np.ndarray:

@@ -1,9 +1,11 @@
 # The module _cuda: for NVIDIA GPUs, or EMULATED, which runs the same kernels on the host (tests/emulation).
-set(cuda_bindings src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/sum_by_id.cpp)
-set(cuda_kernels csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/grid_loops.cu csrc/cuda/loops.cu
-    csrc/cuda/plan.cu csrc/cuda/step_loops.cu csrc/cuda/sum_by_id.cu)
-list(APPEND cuda_bindings src/cuda/norms.cpp src/cuda/optimisers.cpp src/cuda/softmax.cpp src/cuda/take_rows.cpp)
-list(APPEND cuda_kernels csrc/cuda/norms.cu csrc/cuda/optimisers.cu csrc/cuda/softmax.cu csrc/cuda/take_rows.cu)
+set(cuda_bindings
+    src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/norms.cpp src/cuda/optimisers.cpp
+    src/cuda/softmax.cpp src/cuda/sum_by_id.cpp src/cuda/take_rows.cpp)
+set(cuda_kernels
+    csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/grid_loops.cu csrc/cuda/loops.cu csrc/cuda/norms.cu
+    csrc/cuda/optimisers.cu csrc/cuda/plan.cu csrc/cuda/softmax.cu csrc/cuda/step_loops.cu csrc/cuda/sum_by_id.cu
+    csrc/cuda/take_rows.cu)
 
 if(FUSEDRNN_CUDA STREQUAL "EMULATED")
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")

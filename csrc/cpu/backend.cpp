@@ -89,6 +89,14 @@ Plan PackedLayer<T>::plan(const Sizes& sizes, bool backward) const {
 }
 
 template <class T>
+template <class Problem>
+Plan PackedLayer<T>::plan_of(const Problem& problem, bool backward) const {
+  Sizes sizes = problem.sizes;
+  if (problem.ids) sizes.I = 0;  // no input product
+  return plan(sizes, backward);
+}
+
+template <class T>
 int64_t PackedLayer<T>::segment_steps(const Sizes& sizes, int64_t every) const {
   const CellInfo& cell = kCells[cell_];
   if (cell.saved == 0 && cell.states == 1 && weights_.w_hr == nullptr) return 0;
@@ -99,7 +107,8 @@ template <class T>
 void PackedLayer<T>::forward(const ForwardProblem<T>& problem) const {
   const CellKernels<T>& k = kernels().of<T>().cells[cell_];
   const RowOrder order = order_rows(problem.sizes, problem.extent);
-  ForwardTask<T> task{&problem, forward_, plan(problem.sizes, false), order.row.data(), order.length.data(), nullptr};
+  ForwardTask<T> task{&problem, weights_, forward_, plan_of(problem, false), order.row.data(), order.length.data(),
+                      nullptr};
   const Buffer workspace(k.forward_workspace(task));
   task.workspace = workspace.data();
   run_stoppable_team(task.plan.threads, [&](Team& team, int thread) { k.forward(task, team, thread); });
@@ -110,10 +119,11 @@ void PackedLayer<T>::backward(const BackwardProblem<T>& problem) const {
   const CellKernels<T>& k = kernels().of<T>().cells[cell_];
   const RowOrder order = order_rows(problem.sizes, problem.extent);
   BackwardTask<T> task{&problem,
+                       weights_,
                        backward_panels(),
                        forward_,
-                       plan(problem.sizes, true),
-                       plan(problem.sizes, false).chunk_steps,
+                       plan_of(problem, true),
+                       plan_of(problem, false).chunk_steps,
                        order.row.data(),
                        order.length.data(),
                        nullptr};

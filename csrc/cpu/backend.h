@@ -37,6 +37,8 @@ class PackedLayer {
 
  private:
   const BackwardPanels<T>& backward_panels() const;  // packed when first wanted
+  template <class Problem>
+  Plan plan_of(const Problem& problem, bool backward) const;
 
   int cell_;
   Sizes sizes_;

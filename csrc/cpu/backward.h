@@ -4,9 +4,11 @@
 //
 //   dgx, dgh, dc, .. = cell backward(dy_t + dh, dc, ..)        dh = W_hh^T dgh (+ the cell's direct path)
 //
+// With a projection y = W_hr h', dy_t + dh first goes through W_hr^T. How the vectors of these steps are filled is the
+// choice of the plan: cpu/backward_units.h or cpu/backward_rows.h.
+//
 // Gate gradients are kept for one chunk of steps; then the products over all of its rows follow (cpu/gradients.h).
-// Chunks follow from the problem alone, so bits do not depend on the number of threads. With a projection y = W_hr h',
-// dy_t + dh first goes through W_hr^T.
+// Chunks follow from the problem alone, so bits do not depend on the number of threads.
 //
 // What forward did not keep is made again, segment by segment (cpu/recompute.h).
 #pragma once
@@ -15,30 +17,13 @@
 #include "cpu/kept.h"
 #include "cpu/recompute.h"
 #include "cpu/share.h"
-#include "cpu/tile.h"
-#include "cpu/vector_math.h"
 
 namespace fusedrnn::FUSEDRNN_ISA {
 
-template <class Cell, class T>
+template <template <class, class> class Steps, class Cell, class T>
 class BackwardPass {
-  using V = Vec<T>;
-  static constexpr int W = V::kWidth, G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
+  static constexpr int S = Cell::kStates;
   using Kept = KeptSteps<Cell, const T>;
-
-  // Where one row of one step reads and writes.
-  struct StepRow {
-    const T* dy;         // (P), nullptr: zeros
-    T* dh;               // (P padded): gradient of h after the step, then of h before it
-    T* dstate[S];        // (H padded): the same of states 1..
-    const T* gates;      // (K, H)
-    const T* before[S];  // states before the step
-    const T* after[S];   // states after it
-    T* dgx;              // (G*H)
-    T* dgh;              // (G*H), the same place when the cell has one gate gradient
-    T* doutput;          // (P): dy + dh, kept for dW_hr; nullptr without a projection
-    bool cut;            // a reset cuts the state before the step off
-  };
 
  public:
   explicit BackwardPass(const cpu::BackwardTask<T>& task)
@@ -46,49 +31,38 @@ class BackwardPass {
         p_(*task.problem),
         sizes_(p_.sizes),
         clock_{p_.extent, task.row, task.length, sizes_.B},
-        hidden_(padded<T>(sizes_.H)),
-        outputs_(padded<T>(sizes_.P)),
-        gates_(G * sizes_.H),
-        run_(run_of(gates_)),
         carver_(task.workspace),
-        zeros_(carver_.template take<T>(larger(larger(hidden_, outputs_), sizes_.I))),
+        zeros_(carver_.template take<T>(zeros())),
         chunk_(task, clock_, zeros_, carver_),
-        recomputation_(task, clock_, zeros_, carver_) {
-    dh_ = carver_.template take<T>(sizes_.B * outputs_);
-    for (int k = 1; k < S; ++k) dstate_[k] = carver_.template take<T>(sizes_.B * hidden_);
-    step_rows_ = carver_.template take<StepRow>(task.plan.threads * sizes_.B);
-    pointers_ = carver_.template take<const T*>(task.plan.threads * sizes_.B);
-  }
+        recomputation_(task, clock_, zeros_, carver_),
+        steps_(task, clock_, zeros_, chunk_, carver_) {}
 
   size_t workspace_bytes() const { return carver_.used(); }
 
   void run(Team& team, int thread) const {
-    const Share share = share_of<T>(sizes_, task_.plan, team, thread);
-    start(share, team, thread);
+    const int threads = team.size();
+    for (int64_t j = thread; j < zeros(); j += threads) zeros_[j] = T(0);
+    if (p_.dx) clear_padding(p_.dx, sizes_.I, sizes_, clock_, thread, threads);
+    chunk_.start(team, thread);
+    steps_.start(team, thread);
     team.barrier();
     if (p_.checkpoints.steps == 0) {
-      if (!go_back(everything(), 0, clock_.steps(), share, team, thread)) return;
+      if (!go_back(everything(), 0, clock_.steps(), team, thread)) return;
     } else {
+      const Share share = share_of<T>(sizes_, task_.plan, team, thread);
       for (int64_t end = clock_.steps(), begin; end > 0; end = begin) {
         begin = larger(0, end - p_.checkpoints.steps);
         const Kept kept = recomputation_.run(begin, end, share, team, thread);
-        if (!go_back(kept, begin, end, share, team, thread)) return;
+        if (Steps<Cell, T>::kReadsOthers && !team.barrier()) return;
+        if (!go_back(kept, begin, end, team, thread)) return;
       }
     }
-    leave_state(dh_, p_.dstate_in[0], sizes_.P, share, share.outputs, clock_, 0);
-    for (int k = 1; k < S; ++k) leave_state(dstate_[k], p_.dstate_in[k], sizes_.H, share, share.units, clock_, 0);
+    steps_.end(team, thread);
     chunk_.end(team, thread);
   }
 
  private:
-  void start(const Share& share, Team& team, int thread) const {
-    const int threads = team.size();
-    enter_state(p_.dstate_out[0], dh_, sizes_.P, share, share.outputs, clock_);
-    for (int k = 1; k < S; ++k) enter_state(p_.dstate_out[k], dstate_[k], sizes_.H, share, share.units, clock_);
-    for (int64_t j = thread; j < larger(larger(hidden_, outputs_), sizes_.I); j += threads) zeros_[j] = T(0);
-    if (p_.dx) clear_padding(p_.dx, sizes_.I, sizes_, clock_, thread, threads);
-    chunk_.start(team, thread);
-  }
+  int64_t zeros() const { return larger(larger(padded<T>(sizes_.H), padded<T>(sizes_.P)), sizes_.I); }
 
   // All steps, as forward kept them.
   Kept everything() const {
@@ -99,123 +73,26 @@ class BackwardPass {
 
   // Steps [begin, end), chunk by chunk. Chunks are counted back from the last step of all: segments are whole ones.
   // False when the work was stopped.
-  bool go_back(const Kept& kept, int64_t begin, int64_t end, const Share& share, Team& team, int thread) const {
+  bool go_back(const Kept& kept, int64_t begin, int64_t end, Team& team, int thread) const {
     for (int64_t s1 = end, s0; s1 > begin; s1 = s0) {
       s0 = larger(begin, s1 - task_.plan.chunk_steps);
       int64_t count = 0;  // rows of the chunk, step by step in rising order
       for (int64_t s = s0; s < s1; ++s) count += clock_.live(s);
-      int64_t first_row = count;
-      for (int64_t s = s1 - 1; s >= s0; --s) {
-        first_row -= clock_.live(s);
-        if (!step(kept, s, first_row, share, team, thread)) break;
-      }
+      steps_.go_back(kept, s0, s1, count, team, thread);
       if (!chunk_.add(kept, s0, s1, count, s1 == clock_.steps(), team, thread)) return false;
     }
     return true;
-  }
-
-  // False when the work was stopped; the threads then meet at the end of the chunk and leave.
-  bool step(const Kept& kept, int64_t s, int64_t first_row, const Share& share, Team& team, int thread) const {
-    const bool meet = task_.plan.split == Split::kUnits;
-    const int64_t live = share.count(clock_.live(s));
-    StepRow* rows = step_rows_ + thread * sizes_.B;
-    const T** pointers = pointers_ + thread * sizes_.B;
-    for (int64_t i = 0; i < live; ++i) rows[i] = step_row(kept, s, share.position(i), first_row + share.position(i));
-
-    if (task_.panels.hr) {
-      for (int64_t i = 0; i < live; ++i) add_output_gradients(rows[i], share.outputs);
-      if (meet) team.barrier();
-      for (int64_t i = 0; i < live; ++i) pointers[i] = rows[i].doutput;
-      product<T, 1>(live, pointers, sizes_.P, run_, task_.panels.hr, share.units.begin, share.units.end, by_turns(s),
-                    one_by_one([&](int64_t r, int64_t g, const T* sums) { undo_unit(rows[r], g, V::load(sums)); }));
-    } else {
-      for (int64_t i = 0; i < live; ++i)
-        for (int64_t g = share.units.begin; g < share.units.end; ++g)
-          undo_unit(rows[i], g, output_gradient(rows[i], g));
-    }
-    team.worked(thread, task_.plan.step_cycles);
-    if (!(meet ? team.barrier() : team.going())) return false;
-    // gh = W_hh h + b_hh
-    for (int64_t i = 0; i < live; ++i) pointers[i] = rows[i].dgh;
-    product<T, 1>(live, pointers, gates_, run_, task_.panels.hh, share.outputs.begin, share.outputs.end, by_turns(s),
-                  one_by_one([&](int64_t r, int64_t g, const T* sums) {
-                    T* dh = rows[r].dh + g * W;
-                    const V direct = Cell::kReadsOutput ? V::load(dh) : V(0);
-                    (rows[r].cut ? V(0) : direct + V::load(sums)).store(dh);
-                  }));
-    return true;
-  }
-
-  StepRow step_row(const Kept& kept, int64_t s, int64_t m, int64_t chunk_row) const {
-    const int64_t t = clock_.time(s, m), b = clock_.row[m];
-    StepRow row;
-    row.cut = clock_.cut(s, m);
-    row.dy = p_.dy ? p_.dy.at(t, b) : nullptr;
-    row.dh = dh_ + m * outputs_;
-    row.gates = kept.gates(s, b);
-    row.dgx = chunk_.dgx(chunk_row);
-    row.dgh = chunk_.dgh(chunk_row);
-    row.doutput = chunk_.doutput(chunk_row);
-    row.before[0] = output_before(p_, clock_, zeros_, s, m);
-    row.after[0] = p_.y.at(t, b);
-    for (int k = 1; k < S; ++k) {
-      row.dstate[k] = dstate_[k] + m * hidden_;
-      row.after[k] = kept.states(s, b) + (k - 1) * sizes_.H;
-      const T* before = row.cut ? nullptr : kept.before(k, s, b);
-      row.before[k] = before ? before : zeros_;
-    }
-    return row;
-  }
-
-  V output_gradient(const StepRow& row, int64_t g) const {
-    const V dh = V::load(row.dh + g * W);
-    return row.dy ? dh + load_columns(row.dy + g * W, sizes_.P - g * W) : dh;
-  }
-
-  void add_output_gradients(const StepRow& row, Range outputs) const {
-    for (int64_t g = outputs.begin; g < outputs.end; ++g)
-      store_columns(row.doutput + g * W, sizes_.P - g * W, output_gradient(row, g));
-  }
-
-  // The cell backwards for one group of units of one row. dh: gradient of the cell's output.
-  FUSEDRNN_INLINE void undo_unit(const StepRow& row, int64_t g, V dh) const {
-    const int64_t j = g * W, columns = sizes_.H - j;
-    V saved[K > 0 ? K : 1], before[S], after[S], dafter[S], dgx[G], dgh[G], dbefore[S];
-    for (int k = 0; k < K; ++k) saved[k] = load_columns(row.gates + k * sizes_.H + j, columns);
-    before[0] = Cell::kReadsOutput ? load_columns(row.before[0] + j, columns) : V(0);
-    after[0] = Cell::kReadsOutput ? load_columns(row.after[0] + j, columns) : V(0);
-    dafter[0] = dh;
-    for (int k = 1; k < S; ++k) {
-      before[k] = load_columns(row.before[k] + j, columns);
-      after[k] = load_columns(row.after[k] + j, columns);
-      dafter[k] = V::load(row.dstate[k] + j);
-    }
-
-    Cell::backward(saved, before, after, dafter, dgx, dgh, dbefore);
-
-    for (int q = 0; q < G; ++q) {
-      store_columns(row.dgx + q * sizes_.H + j, columns, dgx[q]);
-      if (!Cell::kOneGateGradient) store_columns(row.dgh + q * sizes_.H + j, columns, dgh[q]);
-    }
-    if (Cell::kReadsOutput) dbefore[0].store(row.dh + j);
-    for (int k = 1; k < S; ++k) (row.cut ? V(0) : dbefore[k]).store(row.dstate[k] + j);
   }
 
   const cpu::BackwardTask<T>& task_;
   const BackwardProblem<T>& p_;
   const Sizes sizes_;
   const Clock clock_;
-  const int64_t hidden_, outputs_;  // padded columns of states 1.. and of h
-  const int64_t gates_;             // G*H, a row of gate gradients
-  const int64_t run_;               // of the sums, see cpu/tile.h
   Carver carver_;
   T* zeros_;  // a state that was None or reset
   const ChunkGradients<Cell, T> chunk_;
   const Recomputation<Cell, T> recomputation_;
-  T* dh_;               // (B, outputs_), in order of rows
-  T* dstate_[S];        // (B, hidden_), states 1..
-  StepRow* step_rows_;  // (threads, B)
-  const T** pointers_;  // (threads, B)
+  const Steps<Cell, T> steps_;
 };
 
 }  // namespace fusedrnn::FUSEDRNN_ISA

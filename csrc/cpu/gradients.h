@@ -10,6 +10,7 @@
 #pragma once
 
 #include "cpu/kept.h"
+#include "cpu/outer.h"
 #include "cpu/share.h"
 #include "cpu/tile.h"
 #include "cpu/transpose.h"
@@ -21,8 +22,6 @@ class ChunkGradients {
   using V = Vec<T>;
   static constexpr int W = V::kWidth, G = Cell::kGates;
   static constexpr int64_t kOwnRows = 48;  // from so many on it pays that every thread packs all of the other factor
-  static constexpr int64_t kApart = 64 / sizeof(T);  // a cache line, so that near rows never share all their sets
-  static constexpr int64_t kBlockValues = (512 << 10) / sizeof(T);  // half of a second-level cache
 
  public:
   using Kept = KeptSteps<Cell, const T>;
@@ -37,20 +36,23 @@ class ChunkGradients {
         gates_(G * sizes_.H),
         run_(run_of(gates_)),
         chunk_rows_(task.plan.chunk_steps * sizes_.B),
-        column_pitch_(chunk_rows_ + kApart),
-        own_gates_(smaller(gates_, task.panels.hr ? sizes_.P : gates_) >= kOwnRows * task.plan.threads) {
-    const int64_t threads = task.plan.threads;
+        turn_ih_(OuterProducts<T>::turns(gates_, sizes_.I)),
+        turn_hh_(OuterProducts<T>::turns(gates_, sizes_.P)),
+        own_gates_(smaller(gates_, task.panels.hr ? sizes_.P : gates_) >= kOwnRows * task.plan.threads),
+        outer_(task.plan.threads, chunk_rows_, larger(gates_, sizes_.P),
+               larger(turn_ih_ && !p_.ids ? sizes_.I : 0, turn_hh_ ? sizes_.P : 0), run_, carver) {
+    const int64_t threads = task.plan.threads, column_values = gates_ * outer_.pitch();
     dgx_ = carver.template take<T>(chunk_rows_ * gates_);
     dgh_ = Cell::kOneGateGradient ? dgx_ : carver.template take<T>(chunk_rows_ * gates_);
     doutput_ = task.panels.hr ? carver.template take<T>(chunk_rows_ * sizes_.P) : nullptr;
-    dgx_columns_ = p_.ids ? nullptr : carver.template take<T>(gates_ * column_pitch_);
-    dgh_columns_ = Cell::kOneGateGradient && !p_.ids ? dgx_columns_ : carver.template take<T>(gates_ * column_pitch_);
-    doutput_columns_ = task.panels.hr ? carver.template take<T>(sizes_.P * column_pitch_) : nullptr;
+    dgx_columns_ = p_.ids || turn_ih_ ? nullptr : carver.template take<T>(column_values);
+    if (turn_hh_)
+      dgh_columns_ = nullptr;
+    else
+      dgh_columns_ = Cell::kOneGateGradient && dgx_columns_ ? dgx_columns_ : carver.template take<T>(column_values);
+    doutput_columns_ = task.panels.hr ? carver.template take<T>(sizes_.P * outer_.pitch()) : nullptr;
     by_id_ = p_.ids ? carver.template take<T>(sizes_.I * gates_) : nullptr;
-    pack_groups_ = larger(kBlockValues / larger(chunk_rows_ * W, 1), Tiles<T, 1>::kMaxGroups);
-    pack_ = carver.template take<T>(threads * pack_groups_ * chunk_rows_ * W);
-    pointer_pitch_ = larger(chunk_rows_, larger(gates_, sizes_.P));
-    pointers_ = carver.template take<const T*>(threads * pointer_pitch_);
+    pointers_ = carver.template take<const T*>(threads * chunk_rows_);
     sources_ = carver.template take<const T*>(threads * chunk_rows_);
   }
 
@@ -102,14 +104,14 @@ class ChunkGradients {
   // The weight gradients sum over the rows of a chunk, and the tiles want the terms of a sum side by side.
   void transpose_gradients(int64_t count, Team& team, int thread) const {
     if (dgx_columns_) transpose_part(dgx_, gates_, count, dgx_columns_, team, thread);
-    if (dgh_columns_ != dgx_columns_) transpose_part(dgh_, gates_, count, dgh_columns_, team, thread);
+    if (dgh_columns_ && dgh_columns_ != dgx_columns_) transpose_part(dgh_, gates_, count, dgh_columns_, team, thread);
     if (doutput_columns_) transpose_part(doutput_, sizes_.P, count, doutput_columns_, team, thread);
   }
 
   void transpose_part(const T* rows, int64_t columns, int64_t count, T* out, Team& team, int thread) const {
     const Range part = rows_of(columns, team, thread);
-    transpose(rows + part.begin, columns, count, part.end - part.begin, out + part.begin * column_pitch_, column_pitch_,
-              count);
+    transpose(rows + part.begin, columns, count, part.end - part.begin, out + part.begin * outer_.pitch(),
+              outer_.pitch(), count);
   }
 
   // Rows of a weight gradient, which are columns of the gate gradients, that a thread transposes.
@@ -127,15 +129,23 @@ class ChunkGradients {
         for (int64_t m = 0, live = clock_.live(s); m < live; ++m, ++r) source[r] = row_at(s, m);
     };
     const int other = threads - 1 - thread;  // so that no thread gets the larger part of both
-    const auto add = [&](const T* left, int64_t rows, T* out, int64_t columns, int who) {
-      const int64_t groups = groups_of<T>(columns);
+    const auto add = [&](const T* left_columns, int64_t rows, T* out, int64_t columns, int who) {
+      const Range groups = {0, groups_of<T>(columns)};
       if (own_gates_)
-        add_outer(left, rows_of(rows, team, thread), source, count, out, columns, {0, groups}, first, thread);
+        outer_.add(left_columns, rows_of(rows, team, thread), source, count, out, columns, groups, first, thread);
       else
-        add_outer(left, {0, rows}, source, count, out, columns, part_of(groups, who, threads), first, thread);
+        outer_.add(left_columns, {0, rows}, source, count, out, columns, part_of(groups.end, who, threads), first,
+                   thread);
+    };
+    const auto add_turned = [&](const T* left, T* out, int64_t columns, int who) {
+      outer_.add_turned(left, gates_, part_of(groups_of<T>(gates_), who, threads), source, count, out, columns, first,
+                        thread);
     };
     gather([&](int64_t s, int64_t m) { return output_before(p_, clock_, zeros_, s, m); });
-    add(dgh_columns_, gates_, p_.dw_hh, sizes_.P, other);
+    if (turn_hh_)
+      add_turned(dgh_, p_.dw_hh, sizes_.P, other);
+    else
+      add(dgh_columns_, gates_, p_.dw_hh, sizes_.P, other);
     if (task_.panels.hr) {
       gather([&](int64_t s, int64_t m) { return kept.raw(s, clock_.row[m]); });
       add(doutput_columns_, sizes_.P, p_.dw_hr, sizes_.H, thread);
@@ -144,42 +154,15 @@ class ChunkGradients {
       add_by_id(s0, s1, team, thread);
     } else {
       gather([&](int64_t s, int64_t m) { return p_.x.at(clock_.time(s, m), clock_.row[m]); });
-      add(dgx_columns_, gates_, p_.dw_ih, sizes_.I, thread);
+      if (turn_ih_)
+        add_turned(dgx_, p_.dw_ih, sizes_.I, thread);
+      else
+        add(dgx_columns_, gates_, p_.dw_ih, sizes_.I, thread);
     }
     add_columns(dgx_, count, p_.db_ih, first, part_of(groups_of<T>(gates_), other, threads));
     if (!same_bias_gradients())
       add_columns(dgh_, count, p_.db_hh, first, part_of(groups_of<T>(gates_), thread, threads));
-    if (p_.dx) input_gradient(s0, s1, team, thread);
-  }
-
-  // out (.., columns) = or += sum over r of left[:, r] source[r], for some rows and groups of columns. Both factors are
-  // taken in blocks that stay in the cache.
-  void add_outer(const T* left, Range rows_out, const T* const* source, int64_t count, T* out, int64_t columns,
-                 Range groups, bool assign, int thread) const {
-    T* pack = pack_ + thread * pack_groups_ * chunk_rows_ * W;
-    const T** pointers = pointers_ + thread * pointer_pitch_;
-    const int64_t row_block = larger(kBlockValues / larger(count, 1), TileShape<1>::kRows);
-    for (int64_t g0 = groups.begin; g0 < groups.end; g0 += pack_groups_) {
-      const int64_t width = smaller(pack_groups_, groups.end - g0);
-      pack_sources(source, count, columns, {g0, g0 + width}, pack);
-      for (int64_t j0 = rows_out.begin; j0 < rows_out.end; j0 += row_block) {
-        const int64_t rows = smaller(row_block, rows_out.end - j0);
-        for (int64_t j = 0; j < rows; ++j) pointers[j] = left + (j0 + j) * column_pitch_;
-        product<T, 1>(rows, pointers, count, run_, pack, 0, width, Order::kRising,
-                      one_by_one([&](int64_t r, int64_t u, const T* sums) {
-                        const int64_t i = (g0 + u) * W;
-                        T* at = out + (j0 + r) * columns + i;
-                        const V sum = V::load(sums);
-                        store_columns(at, columns - i, assign ? sum : load_columns(at, columns - i) + sum);
-                      }));
-      }
-    }
-  }
-
-  void pack_sources(const T* const* source, int64_t count, int64_t columns, Range groups, T* pack) const {
-    for (int64_t r = 0; r < count; ++r)
-      for (int64_t g = groups.begin; g < groups.end; ++g)
-        load_columns(source[r] + g * W, columns - g * W).store(pack + ((g - groups.begin) * count + r) * W);
+    if (p_.dx && task_.plan.lanes == cpu::Lanes::kUnits) input_gradient(s0, s1, team, thread);
   }
 
   // out = or += the sum of the rows, for groups of columns
@@ -198,10 +181,11 @@ class ChunkGradients {
     }
   }
 
-  // dx = dgx W_ih, for some rows of the chunk: split by rows, those whose dgx the thread has made itself.
+  // dx = dgx W_ih, for some rows of the chunk: split by rows, those whose dgx the thread has made itself. With rows in
+  // lanes it is made step by step, cpu/backward_rows.h.
   void input_gradient(int64_t s0, int64_t s1, Team& team, int thread) const {
     const bool by_rows = task_.plan.split == Split::kRows;
-    const T** pointers = pointers_ + thread * pointer_pitch_;
+    const T** pointers = pointers_ + thread * chunk_rows_;
     const T** target = sources_ + thread * chunk_rows_;
     int64_t r = 0, own = 0;
     for (int64_t s = s0; s < s1; ++s)
@@ -246,22 +230,20 @@ class ChunkGradients {
   const Sizes sizes_;
   const Clock clock_;
   const T* zeros_;
-  const int64_t gates_;         // G*H, a row of gate gradients
-  const int64_t run_;           // of the sums, see cpu/tile.h
-  const int64_t chunk_rows_;    // rows of a chunk at most
-  const int64_t column_pitch_;  // of the transposed gradients
-  const bool own_gates_;        // a thread owns rows of the weight gradients, else columns
-  T* dgx_;                      // (chunk_rows, G*H)
-  T* dgh_;                      // likewise, or the same
-  T* doutput_;                  // (chunk_rows, P)
-  T* dgx_columns_;              // (G*H, chunk_rows): dgx transposed, not made of one-hot input
-  T* dgh_columns_;              // likewise, or the same
-  T* doutput_columns_;          // (P, chunk_rows)
-  T* by_id_;                    // (I, G*H)
-  int64_t pack_groups_;         // of columns that are packed together
-  T* pack_;                     // (threads, pack_groups, chunk_rows, W)
-  int64_t pointer_pitch_;
-  const T** pointers_;  // (threads, pointer_pitch)
+  const int64_t gates_;           // G*H, a row of gate gradients
+  const int64_t run_;             // of the sums, see cpu/tile.h
+  const int64_t chunk_rows_;      // rows of a chunk at most
+  const bool turn_ih_, turn_hh_;  // see cpu/outer.h
+  const bool own_gates_;          // a thread owns rows of the weight gradients, else columns
+  const OuterProducts<T> outer_;
+  T* dgx_;              // (chunk_rows, G*H)
+  T* dgh_;              // likewise, or the same
+  T* doutput_;          // (chunk_rows, P)
+  T* dgx_columns_;      // (G*H, pitch): dgx transposed; nullptr where nobody reads it
+  T* dgh_columns_;      // likewise, or the same
+  T* doutput_columns_;  // (P, pitch)
+  T* by_id_;            // (I, G*H)
+  const T** pointers_;  // (threads, chunk_rows)
   const T** sources_;   // (threads, chunk_rows)
 };
 

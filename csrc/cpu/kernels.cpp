@@ -2,8 +2,11 @@
 #include "cpu/kernels.h"
 
 #include "cpu/backward.h"
+#include "cpu/backward_rows.h"
+#include "cpu/backward_units.h"
 #include "cpu/dropout.h"
-#include "cpu/forward.h"
+#include "cpu/forward_rows.h"
+#include "cpu/forward_units.h"
 #include "cpu/matmul.h"
 #include "cpu/optimiser_kernels.h"
 #include "cpu/pack.h"
@@ -14,22 +17,35 @@
 namespace fusedrnn::FUSEDRNN_ISA {
 namespace {
 
-template <template <class, class> class Pass, class Cell, class T, class Task>
-size_t workspace_of(const Task& task) {
-  return Pass<Cell, T>(task).workspace_bytes();
+// The pass that fills vectors as the plan says: body(pass).
+template <class Cell, class T, class Body>
+auto with_pass(const cpu::ForwardTask<T>& task, Body&& body) {
+  if constexpr (Vec<T>::kWidth > 1)
+    if (task.plan.lanes == cpu::Lanes::kRows) return body(ForwardOfRows<Cell, T>(task));
+  return body(ForwardOfUnits<Cell, T>(task));
 }
 
-template <template <class, class> class Pass, class Cell, class T, class Task>
+template <class Cell, class T, class Body>
+auto with_pass(const cpu::BackwardTask<T>& task, Body&& body) {
+  if constexpr (Vec<T>::kWidth > 1)
+    if (task.plan.lanes == cpu::Lanes::kRows) return body(BackwardPass<BackwardOfRows, Cell, T>(task));
+  return body(BackwardPass<BackwardOfUnits, Cell, T>(task));
+}
+
+template <class Cell, class T, class Task>
+size_t workspace_of(const Task& task) {
+  return with_pass<Cell, T>(task, [](const auto& pass) { return pass.workspace_bytes(); });
+}
+
+template <class Cell, class T, class Task>
 void run_pass(const Task& task, Team& team, int thread) {
-  Pass<Cell, T>(task).run(team, thread);
+  with_pass<Cell, T>(task, [&](const auto& pass) { pass.run(team, thread); });
 }
 
 template <class Cell, class T>
 constexpr cpu::CellKernels<T> cell_kernels() {
-  return {&workspace_of<ForwardPass, Cell, T, cpu::ForwardTask<T>>,
-          &run_pass<ForwardPass, Cell, T, cpu::ForwardTask<T>>,
-          &workspace_of<BackwardPass, Cell, T, cpu::BackwardTask<T>>,
-          &run_pass<BackwardPass, Cell, T, cpu::BackwardTask<T>>};
+  return {&workspace_of<Cell, T, cpu::ForwardTask<T>>, &run_pass<Cell, T, cpu::ForwardTask<T>>,
+          &workspace_of<Cell, T, cpu::BackwardTask<T>>, &run_pass<Cell, T, cpu::BackwardTask<T>>};
 }
 
 template <class T>

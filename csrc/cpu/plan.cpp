@@ -8,43 +8,81 @@ namespace {
 // Measured on AVX-512 cores; the choice moves little when they are off by a factor of two.
 constexpr double kFmaPerCycle = 2;         // vectors
 constexpr double kRowsToSaturate = 4;      // below so many rows a tile waits for loads instead of multiplying
+constexpr int64_t kRowsTogether = 24;      // rows that a run of weights is loaded for once, see cpu/tile.h
 constexpr double kNearBytesPerCycle = 64;  // weights that stay in a core's own cache
 constexpr double kFarBytesPerCycle = 12;   // weights that come from the shared cache
 constexpr double kExposed = 0.5;           // of loading and multiplying, so much of the shorter is not hidden
 constexpr double kNearBytes = 1 << 20;
 constexpr double kEpilogueCycles = 40;  // a vector of units: activations and updates
+constexpr double kMoving = 1.5;  // what rows in lanes cost more, since all that is read and written changes places
 constexpr double kBarrierCycles = 400;
+constexpr double kUneven = 0.05;  // of a step, by which the slowest thread is later than the others: all wait for it
 constexpr double kForkCycles = 8000;            // wake the workers, share the work out, join
 constexpr int64_t kGateBytes = 512 << 10;       // input products of a chunk, a thread
 constexpr int64_t kGradientBytes = 2560 << 10;  // gate gradients of a chunk
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-// One step of `rows` rows and `groups` groups of units on one thread.
-double step_cycles(const PlanInput& in, int64_t rows, int64_t groups, int64_t contraction) {
+// Steps whose input products a thread with so many rows and units makes together.
+int64_t chunk_of(const PlanInput& in, int64_t rows, int64_t units) {
+  const int64_t step_bytes = std::max<int64_t>(1, rows * units * in.gates * in.element_bytes);
+  return std::clamp<int64_t>(kGateBytes / step_bytes, 1, std::max<int64_t>(1, in.sizes.T));
+}
+
+// The product of `rows` rows with the panels of `groups` groups of units on one thread.
+double product_cycles(const PlanInput& in, int64_t rows, int64_t groups, int64_t contraction) {
   const double vectors = static_cast<double>(groups) * in.gates;
   const double bytes = vectors * in.vector_width * in.element_bytes * contraction;
   const double multiply = std::max<double>(rows, kRowsToSaturate) * vectors * contraction / kFmaPerCycle;
-  // Steps go through the weights by turns (cpu/tile.h), so what fits into the cache is found there.
-  const double load =
-      std::min(bytes, kNearBytes) / kNearBytesPerCycle + std::max(0.0, bytes - kNearBytes) / kFarBytesPerCycle;
-  return std::max(multiply, load) + kExposed * std::min(multiply, load) + rows * groups * kEpilogueCycles;
+  // Steps go through the weights by turns (cpu/tile.h), so what fits into the near cache is found there.
+  const double load = static_cast<double>(divide_up(rows, kRowsTogether)) * bytes / kNearBytesPerCycle +
+                      std::max(0.0, bytes - kNearBytes) / kFarBytesPerCycle;
+  return std::max(multiply, load) + kExposed * std::min(multiply, load);
+}
+
+// One step of a thread that has `rows` rows and `units` units, with the input products of a chunk shared out among its
+// steps.
+double step_cycles(const PlanInput& in, int64_t rows, int64_t units) {
+  const int64_t groups = divide_up(units, in.vector_width), chunk = chunk_of(in, rows, units);
+  return product_cycles(in, rows, groups, in.sizes.P) + rows * groups * kEpilogueCycles +
+         product_cycles(in, rows * chunk, groups, in.sizes.I) / static_cast<double>(chunk);
+}
+
+bool rows_in_lanes(const PlanInput& in) {
+  const Sizes& s = in.sizes;
+  const int64_t by_units = s.B * divide_up(s.H, in.vector_width), by_rows = divide_up(s.B, in.vector_width) * s.H;
+  return in.vector_width > 1 && kMoving * static_cast<double>(by_rows) < static_cast<double>(by_units);
+}
+
+Plan choose_for_rows_in_lanes(const PlanInput& in) {
+  const Sizes& s = in.sizes;
+  const int64_t blocks = divide_up(s.B, in.vector_width);
+  const double multiply = static_cast<double>(in.gates * (s.I + s.P)) / kFmaPerCycle;
+  const double block_cycles = kMoving * static_cast<double>(s.H) * (multiply + kEpilogueCycles);
+  const int threads = static_cast<int>(std::min<int64_t>(in.threads, blocks));
+  const double alone = block_cycles * static_cast<double>(blocks);
+  const double together = block_cycles * static_cast<double>(divide_up(blocks, std::max(1, threads)));
+  const bool fork = static_cast<double>(s.T) * (alone - together) > kForkCycles;
+  Plan plan;
+  plan.lanes = Lanes::kRows;
+  plan.threads = fork ? threads : 1;
+  plan.step_cycles = fork ? together : alone;
+  return plan;
 }
 
 Plan choose(const PlanInput& in) {
+  if (rows_in_lanes(in)) return choose_for_rows_in_lanes(in);
   const Sizes& s = in.sizes;
-  const int64_t groups = divide_up(s.H, in.vector_width);
-  // The input product and, in backward, the weight gradients ride along with either split; the recurrent product
-  // decides.
   Plan best;
-  best.step_cycles = step_cycles(in, s.B, groups, s.P);
+  best.step_cycles = step_cycles(in, s.B, s.H);
   double best_total = best.step_cycles * static_cast<double>(s.T);
   for (const Split split : {Split::kRows, Split::kUnits}) {
-    const int threads = static_cast<int>(std::min<int64_t>(in.threads, split == Split::kRows ? s.B : groups));
+    const int64_t parts = split == Split::kRows ? s.B : divide_up(s.H, in.vector_width);
+    const int threads = static_cast<int>(std::min<int64_t>(in.threads, parts));
     if (threads < 2) continue;
     const double cycles = split == Split::kRows
-                              ? step_cycles(in, divide_up(s.B, threads), groups, s.P)
-                              : step_cycles(in, s.B, divide_up(groups, threads), s.P) + kBarrierCycles;
+                              ? step_cycles(in, divide_up(s.B, threads), s.H)
+                              : (1 + kUneven) * step_cycles(in, s.B, divide_up(s.H, threads)) + kBarrierCycles;
     const double total = cycles * static_cast<double>(s.T) + kForkCycles;
     if (total < best_total) {
       best_total = total;
@@ -61,10 +99,8 @@ Plan choose(const PlanInput& in) {
 Plan plan_forward(const PlanInput& in) {
   Plan plan = choose(in);
   const Sizes& s = in.sizes;
-  const int64_t own_rows = plan.split == Split::kRows ? divide_up(s.B, plan.threads) : s.B;
-  const int64_t own_units = plan.split == Split::kUnits ? divide_up(s.H, plan.threads) : s.H;
-  const int64_t step_bytes = std::max<int64_t>(1, own_rows * own_units * in.gates * in.element_bytes);
-  plan.chunk_steps = std::clamp<int64_t>(kGateBytes / step_bytes, 1, std::max<int64_t>(1, s.T));
+  plan.chunk_steps = plan.split == Split::kRows ? chunk_of(in, divide_up(s.B, plan.threads), s.H)
+                                                : chunk_of(in, s.B, divide_up(s.H, plan.threads));
   return plan;
 }
 
@@ -83,9 +119,10 @@ int64_t segment_steps(const Plan& backward, int64_t T, int64_t every) {
 }
 
 std::string describe(const Plan& plan) {
-  if (plan.threads == 1) return "1 thread, chunks of " + std::to_string(plan.chunk_steps) + " steps";
-  return std::to_string(plan.threads) + " threads by " + (plan.split == Split::kRows ? "rows" : "units") +
-         ", chunks of " + std::to_string(plan.chunk_steps) + " steps";
+  std::string text = plan.threads == 1 ? "1 thread" : std::to_string(plan.threads) + " threads by ";
+  if (plan.threads > 1) text += plan.split == Split::kRows ? "rows" : "units";
+  if (plan.lanes == Lanes::kRows) text += ", rows in lanes";
+  return text + ", chunks of " + std::to_string(plan.chunk_steps) + " steps";
 }
 
 }  // namespace fusedrnn::cpu

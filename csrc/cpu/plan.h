@@ -13,15 +13,21 @@ enum class Split {
   kUnits,  // every thread has hidden units of its own and all rows: one barrier a step, a part of the weights each
 };
 
+enum class Lanes {
+  kUnits,  // a vector holds units of one row
+  kRows,   // a vector holds one unit of many rows: where units are few
+};
+
 struct Plan {
   int threads = 1;
   Split split = Split::kRows;
+  Lanes lanes = Lanes::kUnits;  // follows from the problem alone
   int64_t chunk_steps = 1;  // steps whose input products (forward) or weight gradients (backward) are made together
-  double step_cycles = 0;   // what the model expects one step to cost a thread
+  double step_cycles = 0;   // what the model expects one step to cost a thread, with its input product
 };
 
 struct PlanInput {
-  Sizes sizes;
+  Sizes sizes;  // I = 0: without input products
   int gates;
   bool one_gate_gradient;  // backward keeps one gate gradient, not two
   int element_bytes;

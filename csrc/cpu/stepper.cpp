@@ -17,7 +17,7 @@ Stepper<T>::Stepper(const std::vector<const PackedLayer<T>*>& layers, int64_t B)
   const int64_t gates = kCells[cell_].gates + 2;
   checked_product({layers_, B, gates, 2 * (sizes_.I + sizes_.H + sizes_.P + 64), static_cast<int64_t>(sizeof(T))});
   order_ = order_rows(sizes_, {});
-  plan_ = layers.front()->plan(sizes_, false);  // that of all layers: it follows from H, P and B
+  plan_ = layers.front()->plan(sizes_, false);  // good for all layers, which differ in I alone
   carve(nullptr);
   memory_ = Buffer(bytes_);
   carve(memory_.data());
@@ -28,8 +28,8 @@ Stepper<T>::Stepper(const std::vector<const PackedLayer<T>*>& layers, int64_t B)
     problems_[turn].resize(layers.size());
     for (int64_t layer = 0; layer < layers_; ++layer) {
       fill_problem(layer, turn, layers[layer]->sizes().I);
-      tasks_[turn].push_back({&problems_[turn][layer], layers[layer]->forward_panels(), plan_, order_.row.data(),
-                              order_.length.data(), nullptr, turn});
+      tasks_[turn].push_back({&problems_[turn][layer], layers[layer]->weights(), layers[layer]->forward_panels(), plan_,
+                              order_.row.data(), order_.length.data(), nullptr, turn});
       workspace = std::max(workspace, kernels().of<T>().cells[cell_].forward_workspace(tasks_[turn].back()));
     }
   }

@@ -37,7 +37,7 @@ class Stepper {
 
   int64_t layers() const { return layers_; }
   const Sizes& sizes() const { return sizes_; }  // T == 1; I is that of the first layer
-  double cycles() const { return 2 * plan_.step_cycles * static_cast<double>(layers_); }  // a guess at one step
+  double cycles() const { return plan_.step_cycles * static_cast<double>(layers_); }  // a guess at one step
 
  private:
   void carve(char* base);

@@ -33,6 +33,7 @@ struct BackwardPanels {
 template <class T>
 struct ForwardTask {
   const ForwardProblem<T>* problem;
+  Weights<T> weights;
   ForwardPanels<T> panels;
   Plan plan;
   const int64_t* row;     // (B) see cpu/rows.h
@@ -44,6 +45,7 @@ struct ForwardTask {
 template <class T>
 struct BackwardTask {
   const BackwardProblem<T>* problem;
+  Weights<T> weights;
   BackwardPanels<T> panels;
   ForwardPanels<T> forward_panels;  // to make again what forward did not keep
   Plan plan;

@@ -24,23 +24,44 @@ FUSEDRNN_INLINE void transpose_block(Vec<T> (&block)[Vec<T>::kWidth]) {
   }
 }
 
+// to[j * to_pitch + lane] = row(lane)[j]   lane < rows <= W, j < columns
+// and 0 for rows <= lane < width <= W.
+template <class T, class Row>
+FUSEDRNN_INLINE void into_lanes(int64_t rows, int64_t columns, const Row& row, T* to, int64_t to_pitch, int64_t width) {
+  constexpr int W = Vec<T>::kWidth;
+  for (int64_t j = 0; j < columns; j += W) {
+    Vec<T> block[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) block[i] = i < rows ? load_columns(row(i) + j, columns - j) : Vec<T>(0);
+    if constexpr (W > 1) transpose_block<T>(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i)
+      if (j + i < columns) store_columns(to + (j + i) * to_pitch, width, block[i]);
+  }
+}
+
+// The way back: row(lane)[j] = from[j * W + lane]   lane < rows <= W, j < columns
+template <class T, class Row>
+FUSEDRNN_INLINE void out_of_lanes(int64_t rows, int64_t columns, const T* from, const Row& row) {
+  constexpr int W = Vec<T>::kWidth;
+  for (int64_t j = 0; j < columns; j += W) {
+    Vec<T> block[W];
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i) block[i] = j + i < columns ? Vec<T>::load(from + (j + i) * W) : Vec<T>(0);
+    if constexpr (W > 1) transpose_block<T>(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < W; ++i)
+      if (i < rows) store_columns(row(i) + j, columns - j, block[i]);
+  }
+}
+
 // to[j * to_pitch + r] = from[r * from_pitch + j]   r < rows, j < columns
 // and 0 for rows <= r < to_columns.
 template <class T>
 FUSEDRNN_NOINLINE void transpose(const T* from, int64_t from_pitch, int64_t rows, int64_t columns, T* to,
                                  int64_t to_pitch, int64_t to_columns) {
-  constexpr int W = Vec<T>::kWidth;
-  for (int64_t r = 0; r < to_columns; r += W)
-    for (int64_t j = 0; j < columns; j += W) {
-      Vec<T> block[W];
-#pragma GCC unroll 16
-      for (int i = 0; i < W; ++i)
-        block[i] = r + i < rows ? load_columns(from + (r + i) * from_pitch + j, columns - j) : Vec<T>(0);
-      if constexpr (W > 1) transpose_block<T>(block);
-#pragma GCC unroll 16
-      for (int i = 0; i < W; ++i)
-        if (j + i < columns) store_columns(to + (j + i) * to_pitch + r, to_columns - r, block[i]);
-    }
+  for (int64_t r = 0; r < to_columns; r += Vec<T>::kWidth)
+    into_lanes(rows - r, columns, [&](int i) { return from + (r + i) * from_pitch; }, to + r, to_pitch, to_columns - r);
 }
 
 }  // namespace fusedrnn::FUSEDRNN_ISA

@@ -1,4 +1,4 @@
-// Forward through time: one layer, one direction.
+// Forward through time, one layer, one direction, with units in lanes: a vector holds W units of one row.
 //
 // Steps are taken in chunks. For a chunk a thread first makes the input products gx of its rows and units. Then, step
 // by step, the recurrent products gh, tile by tile, each followed at once by the cell:
@@ -18,7 +18,7 @@
 namespace fusedrnn::FUSEDRNN_ISA {
 
 template <class Cell, class T>
-class ForwardPass {
+class ForwardOfUnits {
   using V = Vec<T>;
   static constexpr int W = V::kWidth, G = Cell::kGates, S = Cell::kStates;
 
@@ -30,7 +30,7 @@ class ForwardPass {
   };
 
  public:
-  explicit ForwardPass(const cpu::ForwardTask<T>& task)
+  explicit ForwardOfUnits(const cpu::ForwardTask<T>& task)
       : task_(task),
         p_(*task.problem),
         sizes_(p_.sizes),
@@ -38,7 +38,6 @@ class ForwardPass {
         hidden_(padded<T>(sizes_.H)),
         outputs_(padded<T>(sizes_.P)),
         run_(run_of(sizes_.H * G)),
-        cycles_(task.plan.step_cycles * (1 + (p_.ids ? 0 : double(sizes_.I) / double(sizes_.P)))),
         kept_{p_.saved, 0, {}, sizes_.B, sizes_.H},
         carver_(task.workspace),
         input_(p_, task.panels, clock_, task.plan, carver_) {
@@ -111,7 +110,7 @@ class ForwardPass {
                     by_turns(task_.turn + s),
                     one_by_one([&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); }));
     }
-    team.worked(thread, cycles_);
+    team.worked(thread, task_.plan.step_cycles);
     return task_.plan.split == Split::kUnits ? team.barrier() : team.going();
   }
 
@@ -157,7 +156,6 @@ class ForwardPass {
   const Clock clock_;
   const int64_t hidden_, outputs_;  // padded columns of states 1.. and of h
   const int64_t run_;               // of the sums, see cpu/tile.h
-  const double cycles_;             // a guess at one step with its input products
   const KeptSteps<Cell, T> kept_;   // where all steps are kept, unless that is segment by segment
   Carver carver_;
   const InputProducts<Cell, T> input_;

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tracemalloc
 from dataclasses import replace
+from typing import Any
 
 import instruction_sets
 import numpy as np
@@ -14,6 +15,8 @@ from problems import CELLS, PROJECTING, Case, Problem, build, errors, named, run
 
 import fusedrnn as fr
 from fusedrnn import _core
+from fusedrnn.models import RCNN, LanguageModel, SequenceModel
+from fusedrnn.models.sequence_model import READS
 
 # A chunk of the backward pass has 48 to 256 rows, so many rows make segments of few steps.
 MANY_ROWS = {"B": 50, "T": 23, "I": 7, "H": 21}
@@ -130,6 +133,100 @@ def test_a_segment_is_whole_chunks_and_no_longer_than_they_need(every):
 def test_a_cell_that_keeps_nothing_but_its_output_has_nothing_to_compute_again():
     rnn = fr.RNN(3, 5, seed=0)
     assert _core.pack("rnn_tanh", *rnn.state_dict().values(), None).segment_steps(100, 2, 10) == 0
+
+
+# ---- models and training ---------------------------------------------------------------------------------------------
+
+STEPS_OF_MODELS, ROWS, TOKENS, UNITS = 30, 60, 9, 8
+IDS, TARGETS = np.random.default_rng(1).integers(0, TOKENS, (2, STEPS_OF_MODELS, ROWS))
+LENGTHS = np.random.default_rng(2).integers(0, STEPS_OF_MODELS + 1, ROWS)
+
+Model = LanguageModel | SequenceModel | RCNN
+
+
+def language_model(**form: Any) -> LanguageModel:
+    return LanguageModel(TOKENS, UNITS, **form, seed=1)
+
+
+def sequence_model(read: str) -> SequenceModel:
+    rnn = fr.LSTM(5, UNITS, 2, bidirectional=True, dropout=0.3, seed=1)
+    return SequenceModel(rnn, fr.nn.Linear(2 * UNITS, 2, seed=2), fr.nn.Embedding(TOKENS, 5, seed=3), read)
+
+
+MODELS: dict[str, Model] = {
+    "language-lstm": language_model(embed_size=5, num_layers=2, dropout=0.3),
+    "language-gru": language_model(cell="gru"),
+    "rcnn": RCNN(TOKENS, 2, embed_size=5, hidden_size=UNITS, filters=3, dropout=0.3, seed=1),
+} | {f"sequence-{read}": sequence_model(read) for read in READS}
+each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+
+
+def forward(model: Model, **more: Any) -> tuple[Any, Any]:
+    """What comes out, and what is saved."""
+    if isinstance(model, LanguageModel):
+        given: dict[str, Any] = {"ids": IDS, "targets": TARGETS}
+    else:
+        given = {"x" if isinstance(model, SequenceModel) else "ids": IDS, "lengths": LENGTHS}
+    out, *_, saved = model.forward(**given, step=3, row_offset=2, **more)
+    return out, saved
+
+
+def run_model(model: Model, **more: Any) -> dict[str, np.ndarray]:
+    out, saved = forward(model, **more)
+    if isinstance(model, LanguageModel):
+        return {"out": np.array(out)} | model.backward(saved)
+    grads = model.backward(saved, out)
+    return {"out": out} | (grads[1] if isinstance(model, SequenceModel) else grads)
+
+
+@pytest.mark.parametrize("every", [1, 7])
+@each_model
+def test_gradients_of_models_have_the_same_bits(model, every):
+    assert_same_bits(run_model(model, checkpoint_every=every), run_model(model))
+
+
+def held_bytes(model: Model, **more: Any) -> int:
+    """What there is between forward and backward."""
+    tracemalloc.start()
+    try:
+        held = forward(model, **more)
+        found, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held
+    return found
+
+
+@each_model
+def test_models_hand_it_to_their_layers(model):
+    one_number_a_unit = IDS.size * UNITS * 4
+    assert held_bytes(model, checkpoint_every=1) < held_bytes(model) - 3 * one_number_a_unit
+
+
+@pytest.mark.parametrize(
+    ("every", "error", "message"), [(0, ValueError, ">= 1, got 0"), (2.0, TypeError, r"an integer, got 2\.0")]
+)
+@each_model
+def test_models_refuse_it_in_their_own_name(model, every, error, message):
+    with pytest.raises(error, match=rf"^{type(model).__name__}\.forward: checkpoint_every must be {message}$"):
+        forward(model, checkpoint_every=every)
+
+
+def test_training_with_it_ends_with_the_same_weights():
+    text = np.random.default_rng(3).integers(0, TOKENS, 4 * IDS.size)
+
+    def trained(**more: Any) -> dict[str, np.ndarray]:
+        model = language_model(embed_size=5, num_layers=2, dropout=0.3)
+        sampler = fr.data.ConsecutiveSampler(text, ROWS, STEPS_OF_MODELS)
+
+        def compute(batch: Any, state: Any, step: int) -> fr.train.Step:
+            return fr.train.language_step(model, batch, state, step=step, **more)
+
+        result = fr.train.fit(model, fr.optim.Adam(model, 0.01), sampler, compute, epochs=2, clip_norm=1.0)
+        assert result.steps == 2 * len(sampler) > 0
+        return model.state_dict()
+
+    assert_same_bits(trained(checkpoint_every=3), trained())
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

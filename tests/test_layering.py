@@ -119,11 +119,12 @@ def only_kernels_reach_the_vectors(root: Path) -> Iterator[str]:
 # ---- Python: a part of the package imports itself and the parts of the lines above it --------------------------------
 
 LEVELS = [
-    "_core checks reference saved",
+    "_core checks reference saved sizes",
     "backends",
-    "initializers module random sequences settings threads",
-    "functional stepper",
-    "data nn optim recurrent",
+    "explanation initializers module random sequences settings threads",
+    "functional stepper weights",
+    "data nn optim stack",
+    "recurrent",
     "layers",
     "models",
     "train",
@@ -139,9 +140,9 @@ KNOW_THE_KERNELS = {
     "backends.cpu",
     "backends.cuda",
     "optim.kernels",
-    "recurrent",
     "stepper",
     "threads",
+    "weights",
     "cli",
     "bench.machine",
     "bench.peers.fusedrnn",

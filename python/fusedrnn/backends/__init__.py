@@ -40,7 +40,7 @@ class PackedLayer(Protocol):
         saved: States | None,
         segment: int,
     ) -> None:
-        """Run the layer; x (T, B, I) or ids (T, B), y (T, B, P), `saved` as `Recurrent` makes room for it."""
+        """Run the layer; x (T, B, I) or ids (T, B), y (T, B, P), `saved` as `Stack` makes room for it."""
 
     def backward(
         self,

@@ -182,6 +182,7 @@ class LanguageModel(Module):
         step: int = 0,
         row_offset: int = 0,
         reduction: Reduction = "mean",
+        checkpoint_every: int | None = None,
     ) -> tuple[Any, State, Saved]:
         """Predict `targets` from `ids` and keep what `backward` needs.
 
@@ -195,6 +196,7 @@ class LanguageModel(Module):
         reduction : {"mean", "sum_over_steps"}
             "mean" is the mean over all T*B predictions; "sum_over_steps" adds up the steps and takes the mean over
             the rows, which is T times as much.
+        checkpoint_every : as for `forward` of the recurrent layers, for long sequences: less memory, the same bits
 
         Returns
         -------
@@ -213,6 +215,8 @@ class LanguageModel(Module):
         targets = self._check_ids(where, targets, "targets")
         checks.shape(where, "targets", targets, "(T, B)", ids.shape)
         checks.choice(where, "reduction", reduction, REDUCTIONS)
+        if checkpoint_every is not None:
+            checks.integer(where, "checkpoint_every", checkpoint_every, 1)
         coordinates: dict[str, Any] = {
             "training": checks.boolean(where, "training", training),
             "step": step,
@@ -227,7 +231,7 @@ class LanguageModel(Module):
             x, parts["embedding"] = self.embedding.forward(ids)
             if dropping:
                 x, parts["drop_input"] = self._drop_input.forward(x, **coordinates)
-        y, state, parts["rnn"] = self.rnn.forward(x, state, **coordinates)
+        y, state, parts["rnn"] = self.rnn.forward(x, state, **coordinates, checkpoint_every=checkpoint_every)
         if dropping:
             y, parts["drop_output"] = self._drop_output.forward(y, **coordinates)
         output = self.output.parameters()

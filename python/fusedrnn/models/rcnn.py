@@ -149,7 +149,14 @@ class RCNN(Module):
         return self.output(np.concatenate(means + maxima, axis=1))
 
     def forward(
-        self, ids: np.ndarray, *, lengths: Any = None, training: bool = True, step: int = 0, row_offset: int = 0
+        self,
+        ids: np.ndarray,
+        *,
+        lengths: Any = None,
+        training: bool = True,
+        step: int = 0,
+        row_offset: int = 0,
+        checkpoint_every: int | None = None,
     ) -> tuple[np.ndarray, Saved]:
         """Compute the output and keep what `backward` needs.
 
@@ -160,6 +167,7 @@ class RCNN(Module):
             Ids at or beyond a row's length must be in the vocabulary, and change nothing.
         training : False turns dropout off
         step, row_offset : coordinates of the dropout masks, see `fusedrnn.random`
+        checkpoint_every : as for `forward` of the recurrent layers, for long sequences: less memory, the same bits
 
         Returns
         -------
@@ -169,11 +177,13 @@ class RCNN(Module):
         Raises
         ------
         TypeError, ValueError
-            As the parts raise them.
+            As the parts raise them, or `checkpoint_every` is no integer >= 1.
         """
+        if checkpoint_every is not None:
+            checks.integer("RCNN.forward", "checkpoint_every", checkpoint_every, 1)
         parts: dict[str, Saved] = {}
         e, parts["embedding"] = self.embedding.forward(ids)
-        y, _, parts["rnn"] = self.rnn.forward(e, lengths=lengths)
+        y, _, parts["rnn"] = self.rnn.forward(e, lengths=lengths, checkpoint_every=checkpoint_every)
         y, parts["drop"] = self._drop.forward(y, training=training, step=step, row_offset=row_offset)
         x, real = self._join(e, y, lengths)
         means: list[np.ndarray] = []

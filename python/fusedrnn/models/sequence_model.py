@@ -120,6 +120,7 @@ class SequenceModel(Module):
         training: bool = True,
         step: int = 0,
         row_offset: int = 0,
+        checkpoint_every: int | None = None,
     ) -> tuple[np.ndarray, Any, Saved]:
         """Compute the output and keep what `backward` needs.
 
@@ -130,6 +131,7 @@ class SequenceModel(Module):
         lengths : (B) integers, 0 <= length <= T; None: T each
         training : False turns dropout off
         step, row_offset : coordinates of the dropout masks, see `fusedrnn.random`
+        checkpoint_every : as for `forward` of the recurrent layers, for long sequences: less memory, the same bits
 
         Returns
         -------
@@ -140,14 +142,18 @@ class SequenceModel(Module):
         Raises
         ------
         TypeError, ValueError
-            As the parts raise them.
+            As the parts raise them, or `checkpoint_every` is no integer >= 1.
         """
+        if checkpoint_every is not None:
+            checks.integer("SequenceModel.forward", "checkpoint_every", checkpoint_every, 1)
         coordinates: dict[str, Any] = {"training": training, "step": step, "row_offset": row_offset}
         parts: dict[str, Saved] = {}
         u = x
         if self.inputs is not None:
             u, parts["inputs"] = self.inputs.forward(x)
-        y, state, parts["rnn"] = self.rnn.forward(u, state, lengths=lengths, **coordinates)
+        y, state, parts["rnn"] = self.rnn.forward(
+            u, state, lengths=lengths, **coordinates, checkpoint_every=checkpoint_every
+        )
         steps = len(y)
         r = self._final(state)[None] if self.read == "final" else y
         if self.dropout is not None:

@@ -35,7 +35,13 @@ OnLog = Callable[[dict[str, Any]], None]
 
 
 def language_step(
-    model: LanguageModel, batch: Batch, state: State = None, *, step: int, reduction: Reduction = "mean"
+    model: LanguageModel,
+    batch: Batch,
+    state: State = None,
+    *,
+    step: int,
+    reduction: Reduction = "mean",
+    checkpoint_every: int | None = None,
 ) -> Step:
     """Forward and backward of one window.
 
@@ -47,6 +53,7 @@ def language_step(
     state : of the recurrent layers after the batch before; None: zeros
     step : number of the step, from 0; dropout masks depend on it
     reduction : of the loss whose gradient is followed, see `LanguageModel.forward`
+    checkpoint_every : in steps of the window, see `LanguageModel.forward`
 
     Returns
     -------
@@ -66,7 +73,13 @@ def language_step(
     True
     """
     loss, state, saved = model.forward(
-        batch.x, batch.y, state, step=step, row_offset=batch.row_offset, reduction=reduction
+        batch.x,
+        batch.y,
+        state,
+        step=step,
+        row_offset=batch.row_offset,
+        reduction=reduction,
+        checkpoint_every=checkpoint_every,
     )
     nats = loss / (len(batch.x) if reduction == "sum_over_steps" else 1)
     return Step(nats, batch.x.size, model.backward(saved), state)
@@ -129,7 +142,9 @@ def fit_language_model(
     reduction : {"mean", "sum_over_steps"}, of the loss whose gradient is followed
     folder : where metrics and checkpoints go; opened with ``resume=True`` it is where the run goes on from
     vocabulary : of the ids, for whoever reads the checkpoint
-    log_every, checkpoint_every : in steps
+    log_every, checkpoint_every : in steps of training
+        Where windows are so long that `forward` needs its own `checkpoint_every`, use `fit` with a `compute` that
+        hands it to `language_step`.
     on_epoch : called with the number of whole epochs made, from 1, and the model after each of them
         What it returns joins the epoch's line in metrics.jsonl. It must not change the model.
     on_log : called with each record after it was written

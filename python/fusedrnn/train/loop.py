@@ -75,7 +75,8 @@ def fit(
         The checkpoint holds weights, optimiser, carried state, position, best weights and `described`.
     described : for JSON, what whoever reads the checkpoint should know; its "model" must not differ when a run goes on
     unit : what `Step.counted` counts, for ``<unit>_per_second``
-    log_every, checkpoint_every : in steps
+    log_every, checkpoint_every : in steps of training
+        That of a layer's or a model's `forward` is another one, which `compute` hands on.
     on_epoch : called with the number of whole epochs made, from 1; what it returns joins the epoch's record
         It must not change the model.
     on_log : called with each record after it was written

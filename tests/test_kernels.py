@@ -11,6 +11,7 @@ import pytest
 from problems import CELLS, PYTORCH_CELLS, Case, build, errors, pairwise, parts_of, run, run_reference, run_torch
 
 import fusedrnn as fr
+from fusedrnn import _core
 
 SIZES = [1, 3, 17, 30, 64, 129, 512]
 DESIGN = pairwise(
@@ -37,6 +38,14 @@ LARGE = [
     Case(cell="gru", T=40, B=2, I=7, H=300),
     Case(T=3, B=300, I=5, H=33, lengths=True, reset=True),
 ]
+# So few units that vectors are filled with rows instead.
+FEW_UNITS = [
+    Case(cell=cell, T=6, B=70, I=3, H=5, lengths=True, reset=True, bidirectional=True, num_layers=2) for cell in CELLS
+] + [
+    Case(T=7, B=150, I=20, H=5, lengths=True, projection=True, batch_first=True),
+    Case(cell="gru", T=4, B=95, I=1, H=5, state=False, bias=False),
+]
+LARGE += FEW_UNITS
 FLOAT64_TOLERANCE = 1e-9
 
 
@@ -120,6 +129,28 @@ def test_the_plan_uses_threads_both_ways():
         fr.set_num_threads(before)
     assert any("3 threads by rows" in plan for plan in plans)
     assert any("3 threads by units" in plan for plan in plans)
+
+
+@pytest.mark.parametrize("case", FEW_UNITS, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_row_alone_has_the_bits_that_it_has_among_rows_in_lanes(case, dtype):
+    if _core.isa() == "scalar":
+        pytest.skip("a vector of one number has one lane")
+    problem = build(replace(case, lengths=False, reset=False, state=False, batch_first=False, loss="y"), dtype)
+    layer, x, dy = problem.layer, problem.x, problem.dy
+    assert "rows in lanes" in layer.explain(x.shape, training=True)
+    y, state, saved = layer.forward(x)
+    dx, dstate, _ = layer.backward(saved, dy)
+    for row in (0, 7, case.B - 1):
+        alone = slice(row, row + 1)
+        assert "rows in lanes" not in layer.explain(x[:, alone].shape, training=True)
+        y_alone, state_alone, saved = layer.forward(x[:, alone])
+        dx_alone, dstate_alone, _ = layer.backward(saved, dy[:, alone])
+        assert np.array_equal(y[:, alone], y_alone)
+        assert np.array_equal(dx[:, alone], dx_alone)
+        for parts, parts_alone in ((state, state_alone), (dstate, dstate_alone)):
+            for part, part_alone in zip(parts_of(parts), parts_of(parts_alone), strict=True):
+                assert np.array_equal(part[:, alone], part_alone)
 
 
 @pytest.mark.parametrize("case", LARGE, ids=str)

@@ -188,6 +188,8 @@ class Stack(NamedTuple):
 
     def _columns(self, value: np.ndarray, direction: int) -> np.ndarray:
         """One direction's columns of y (T, B, D*P)."""
+        if self.sizes.directions == 1:
+            return value
         width = self.sizes.output_size
         return value[..., direction * width : (direction + 1) * width]
 

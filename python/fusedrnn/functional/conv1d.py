@@ -216,7 +216,7 @@ def _fold(s: Any, dwindows: np.ndarray) -> np.ndarray:
     """Equation (6): add the gradients of all windows up where the windows lay."""
     steps, rows, columns = s.wide
     dsteps = dwindows.reshape(s.index.size, columns)
-    dwide = s.device.sum_rows(s.index.reshape(-1), dsteps, steps * rows).reshape(s.wide)
+    dwide: np.ndarray = s.device.sum_rows(s.index.reshape(-1), dsteps, steps * rows).reshape(s.wide)
     if s.padding == "valid":
         return dwide
     before = (s.weight.shape[2] - 1) // 2

@@ -254,7 +254,7 @@ class RCNN(Module):
         return {size: getattr(self, f"conv{size}") for size in self.kernel_sizes}
 
     def _join(self, e: np.ndarray, y: np.ndarray, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
-        """x (max(T, largest k), B, E + 2·H), zero at or beyond the lengths; and these as an array (B,) in host memory."""
+        """x (max(T, largest k), B, E + 2·H), zero at or beyond the lengths; and these as a NumPy array (B,)."""
         steps, rows, columns = e.shape
         real = np.full(rows, steps) if lengths is None else np.asarray(lengths)
         x = self._backend.zeros((max(steps, *self.kernel_sizes), rows, columns + y.shape[2]), e.dtype)

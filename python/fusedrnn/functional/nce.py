@@ -74,7 +74,7 @@ def nce_forward(
     -------
     loss : float, summed in float64; on a GPU an array without axes of it
         With "none" a (...) array of the dtype of `x`
-    saved : Saved, for one `nce_backward`
+    saved : Saved, for one `nce_backward`; it refers to x and the weight
 
     Raises
     ------

@@ -19,7 +19,7 @@ import pytest
 from fusedrnn.backends import cuda
 from fusedrnn.cli import main, parser
 from fusedrnn.examples import SYSTEMS
-from fusedrnn.examples.device import ON_A_GPU
+from fusedrnn.examples.device import UNTRAINED
 from fusedrnn.train import checkpoint, language
 
 TINY = ["--characters", "900", "--hidden", "6", "--batch", "4", "--steps", "10"]
@@ -150,10 +150,10 @@ def test_another_device_is_refused_before_anything_else(
     cuda.parts.cache_clear()
     assert main(["run", name, "--device", "cuda", *more]) == 2
     came = capsys.readouterr()
-    if name in ON_A_GPU:
-        why = " here, got cuda: the module cupy is missing; pip install 'fusedrnn[cuda13]'"
+    if name in UNTRAINED:
+        why = ", for nothing here is trained, got cuda"
     else:
-        why = ", for a GPU computes binary, charlm, iris, mnist, ptb, sine and no other system, got cuda"
+        why = " here, got cuda: the module cupy is missing; pip install 'fusedrnn[cuda13]'"
     assert came.err == f"fusedrnn: {name}: --device must be cpu{why}\n"
     assert came.out == "" and not list(tmp_path.iterdir())
 

@@ -209,7 +209,9 @@ RUNS = {
     "charlm": ["--characters", "300", "--hidden", "5", "--batch", "3", "--epochs", "2", "--show-every", "2"],
     "iris": ["--steps", "6"],
     "mnist": ["--hidden", "5", "--batch", "6", "--steps", "3", "--held-out", "0.99"],
+    "rcnn": ["--data", "film.tsv", "--embed", "3", "--hidden", "2", "--filters", "2", "--batch", "8", "--epochs", "2"],
     "sine": ["--hidden", "4", "--samples", "60", "--test-samples", "30", "--steps", "4"],
+    "textrnn": ["--published", "--loss", "nce", "--embed", "5", "--hidden", "4", "--epochs", "6", "--vocabulary", "9"],
 }
 
 
@@ -218,6 +220,7 @@ def test_a_system_runs_there(gpu: Any, name: str, tmp_path: Path, monkeypatch: p
     if name in ("iris", "mnist"):
         pytest.importorskip("sklearn")
     monkeypatch.chdir(tmp_path)
+    Path("film.tsv").write_text("label\ttext\n" + "good\ta fine film\nbad\ta long dull film\n" * 20)
     finals = []
     for device in ("cpu", "cuda"):
         out = tmp_path / device

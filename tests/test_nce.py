@@ -386,7 +386,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: layer(seed=None), TypeError, "NCE: seed must be an integer, got None"),
     (lambda: layer(site=256), ValueError, "NCE: site must be in [0, 255], got 256"),
     (lambda: layer(dtype="f2"), ValueError, "NCE: dtype must be 'float32' or 'float64', got 'f2'"),
-    (lambda: layer(device="cuda"), NotImplementedError, "NCE: device must be 'cpu', got 'cuda'"),
+    (lambda: layer(device="tpu"), ValueError, "NCE: device must be one of 'cpu', 'cuda', got 'tpu'"),
     (lambda: layer(init="unit"), ValueError, "NCE: init must be 'torch' or 'keras' or a callable, got 'unit'"),
     (lambda: layer().forward(X, TARGETS), TypeError, "NCE.forward: x must be a numpy array of float32, got float64"),
     (lambda: layer()(X, TARGETS), TypeError, "NCE: x must be a numpy array of float32, got float64"),

@@ -363,11 +363,7 @@ ERRORS: list[tuple[Callable[[], Any], type[Exception], str]] = [
     (lambda: nn.Linear(2, 1, dtype=None), ValueError, "dtype must be 'float32' or 'float64', got None"),
     (lambda: nn.Linear(2, 1, dtype=">f4"), ValueError, "dtype must be 'float32' or 'float64', got '>f4'"),
     (lambda: nn.Linear(2, 1, dtype="wide"), ValueError, "dtype must be 'float32' or 'float64', got 'wide'"),
-    (
-        lambda: nn.Conv1d(2, 1, 3, device="cuda"),
-        NotImplementedError,
-        "Conv1d: device must be 'cpu', got 'cuda': this layer computes on the CPU alone",
-    ),
+    (lambda: nn.Conv1d(2, 1, 3, device="tpu"), ValueError, "Conv1d: device must be one of 'cpu', 'cuda', got 'tpu'"),
     (lambda: nn.Embedding(2, 1, device="tpu"), ValueError, "device must be one of 'cpu', 'cuda', got 'tpu'"),
     (
         lambda: nn.Linear(2, 1, init="xavier"),

@@ -1,4 +1,4 @@
-"""Settings that the constructors of all layers share: the dtype of the parameters and the device."""
+"""The setting that the constructors of all layers share: the dtype of the parameters."""
 
 from __future__ import annotations
 
@@ -42,18 +42,3 @@ def _dtype_of(where: str, name: str) -> np.dtype:
         raise RuntimeError(f"{where}: dtype 'bfloat16' needs the module ml_dtypes; pip install ml_dtypes") from None
     found: np.dtype = np.dtype(bfloat16)
     return found
-
-
-def cpu_device(where: str, device: Any) -> str:
-    """Return `device` if it is "cpu", for a layer that computes nowhere else.
-
-    Raises
-    ------
-    NotImplementedError
-        The device is "cuda". (It is a RuntimeError.)
-    ValueError
-        Anything else.
-    """
-    if checks.choice(where, "device", device, ("cpu", "cuda")) == "cuda":
-        raise NotImplementedError(f"{where}: device must be 'cpu', got 'cuda': this layer computes on the CPU alone")
-    return "cpu"

@@ -26,7 +26,9 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, functional
+from fusedrnn.backends import of_array
 from fusedrnn.data import RowSampler
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.sentences import Classifier, SentenceSettings, read_task, train
 from fusedrnn.examples.system import System, add_settings, open_run, option, read_settings
 from fusedrnn.examples.textrnn import softmax_loss
@@ -46,15 +48,15 @@ class Settings(SentenceSettings):
 QUICK = {"epochs": 2}
 
 
-def sigmoid_loss(logits: np.ndarray, labels: np.ndarray) -> tuple[float, np.ndarray]:
+def sigmoid_loss(logits: np.ndarray, labels: np.ndarray) -> tuple[Any, np.ndarray]:
     """Cross entropy of the sigmoid of logits (B, 1) or (B, N), added up over columns, and its gradient."""
     columns = logits.shape[1]
-    right = labels[:, None] == (np.arange(columns) if columns > 1 else 1)
+    right = labels[:, None] == (of_array(labels).own(np.arange(columns)) if columns > 1 else 1)
     loss, saved = functional.binary_cross_entropy_forward(logits, right)
-    return float(loss) * columns, functional.binary_cross_entropy_backward(saved, columns)
+    return loss * columns, functional.binary_cross_entropy_backward(saved, columns)
 
 
-def build(settings: Settings, words: int, labels: int, seed: int) -> Classifier:
+def build(settings: Settings, words: int, labels: int, seed: int, device: str = "cpu") -> Classifier:
     """The model with its loss, for `words` ids."""
     sigmoid = settings.activation == "sigmoid" or (settings.activation == "auto" and labels == 2)
     model = RCNN(
@@ -69,14 +71,15 @@ def build(settings: Settings, words: int, labels: int, seed: int) -> Classifier:
         init="keras",
         forget_bias=settings.forget_bias,
         seed=seed,
+        device=device,
     )
-    loss: Callable[[np.ndarray, np.ndarray], tuple[float, np.ndarray]] = (
+    loss: Callable[[np.ndarray, np.ndarray], tuple[Any, np.ndarray]] = (
         sigmoid_loss if sigmoid else lambda logits, labels: softmax_loss(logits, labels, 0)
     )
 
     def step(
         ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray, number: int, row_offset: int = 0
-    ) -> tuple[float, dict[str, np.ndarray]]:
+    ) -> tuple[Any, dict[str, np.ndarray]]:
         logits, saved = model.forward(ids, lengths=lengths, step=number, row_offset=row_offset)
         value, dlogits = loss(logits, labels)
         return value, model.backward(saved, dlogits)
@@ -87,7 +90,7 @@ def build(settings: Settings, words: int, labels: int, seed: int) -> Classifier:
         penalised=[name for name in model.parameters() if "bias" not in name],
         step=step,
         logits=lambda ids, lengths: model(ids, lengths=lengths),
-        loss=lambda logits, labels: loss(logits, labels)[0],
+        loss=lambda logits, labels: float(loss(logits, labels)[0]),
         choose=lambda logits: logits.argmax(axis=1) if logits.shape[1] > 1 else (logits[:, 0] > 0).astype(np.int64),
     )
 
@@ -99,7 +102,7 @@ def run(options: Namespace) -> dict[str, Any]:
     for name in ("hidden", "filters", "kernels"):
         checks.integer("rcnn", f"--{name}", getattr(settings, name), 1)
     task = read_task("rcnn", options, settings)
-    classifier = build(settings, task.words, len(task.names), options.seed)
+    classifier = build(settings, task.words, len(task.names), options.seed, chosen_device(options, "rcnn"))
     sampler = RowSampler(task.train._asdict(), settings.batch, seed=options.seed)
     folder = open_run(options, "rcnn", settings, sampler)
     found = train(classifier, task, settings, sampler, folder, "RCNN")

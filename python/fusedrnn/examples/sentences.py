@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_device
 from fusedrnn.data import (
     LabelledSentences,
     RowSampler,
@@ -25,7 +26,8 @@ from fusedrnn.data import (
     split_rows,
 )
 from fusedrnn.examples.system import draw_curves, end_other_ranks, option, say
-from fusedrnn.module import Module
+from fusedrnn.functional import dense
+from fusedrnn.models import RCNN, SequenceModel
 from fusedrnn.optim import Adam, Group, exponential, l2_penalty
 from fusedrnn.random import MAX_SEED
 from fusedrnn.train import RunFolder, Step, fit, plot
@@ -126,26 +128,27 @@ class Classifier:
 
     Attributes
     ----------
-    model : Module
+    model : RCNN or SequenceModel
     frozen : names of its parameters that stay as they are
     penalised : patterns for the names of those that the L2 penalty counts
     step : ``step(ids, lengths, labels, number, row_offset) -> loss, grads`` with ids (T, B), lengths and labels (B,)
-    logits : ``logits(ids, lengths)`` for inference, (B, N)
+        Ids and labels are on the device of the model, and so are loss and gradients; lengths are in host memory.
+    logits : ``logits(ids, lengths)`` for inference, (B, N), with ids as for `step`
     loss : ``loss(logits, labels)``, their cross entropy
     choose : ``choose(logits)``, the labels (B,) that they stand for
     """
 
-    model: Module
+    model: RCNN | SequenceModel
     frozen: Sequence[str]
     penalised: Sequence[str]
-    step: Callable[..., tuple[float, dict[str, np.ndarray]]]
+    step: Callable[..., tuple[Any, dict[str, np.ndarray]]]
     logits: Callable[[np.ndarray, np.ndarray], np.ndarray]
     loss: Callable[[np.ndarray, np.ndarray], float]
     choose: Callable[[np.ndarray], np.ndarray]
 
     def compute(self, rows: Any, l2: float, number: int, row_offset: int = 0) -> Step:
         """Loss with penalty and gradients for a batch of `Rows`, the first of which is number `row_offset` of all."""
-        ids = np.ascontiguousarray(rows.ids.T)
+        ids = dense(rows.ids.T)
         loss, grads = self.step(ids, rows.lengths, rows.labels, number, row_offset)
         penalty, grads = l2_penalty(self.model, grads, l2, self.penalised)
         grads = {name: value for name, value in grads.items() if name not in self.frozen}
@@ -175,11 +178,12 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(classifier: Classifier, rows: Rows, classes: int) -> Evaluation:
-    """Predict the labels of rows."""
-    parts = []
+    """Predict the labels of rows, which are in host memory."""
+    parts, there = [], of_device("evaluate", classifier.model.device)
     for start in range(0, len(rows.labels), _EVALUATION_ROWS):
         part = slice(start, start + _EVALUATION_ROWS)
-        parts.append(classifier.logits(np.ascontiguousarray(rows.ids[part].T), rows.lengths[part]))
+        ids = there.own(np.ascontiguousarray(rows.ids[part].T))
+        parts.append(there.host(classifier.logits(ids, rows.lengths[part])))
     logits = np.concatenate(parts)
     predictions = classifier.choose(logits)
     confusion = np.zeros((classes, classes), np.int64)

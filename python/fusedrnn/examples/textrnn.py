@@ -32,7 +32,9 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, functional, initializers
+from fusedrnn.backends import of_array
 from fusedrnn.data import RowSampler
+from fusedrnn.examples.device import chosen_device
 from fusedrnn.examples.sentences import Classifier, Rows, SentenceSettings, Task, read_task, train
 from fusedrnn.examples.system import System, add_settings, given, open_run, option, read_settings, refuse_data, say
 from fusedrnn.layers import LSTM
@@ -78,38 +80,34 @@ def published_task(settings: Settings) -> Task:
     return Task(batch, batch, settings.vocabulary, tuple(map(str, range(max(LABELS) + 1))), {})
 
 
-Loss = Callable[[np.ndarray, np.ndarray, int], tuple[float, np.ndarray]]
+Loss = Callable[[np.ndarray, np.ndarray, int], tuple[Any, np.ndarray]]
 
 
-def softmax_loss(logits: np.ndarray, labels: np.ndarray, number: int) -> tuple[float, np.ndarray]:
+def softmax_loss(logits: np.ndarray, labels: np.ndarray, number: int) -> tuple[Any, np.ndarray]:
     """Cross entropy of the softmax, and its gradient."""
     loss, saved = functional.softmax_cross_entropy_forward(logits, labels)
-    return float(loss), functional.softmax_cross_entropy_backward(saved)
+    return loss, functional.softmax_cross_entropy_backward(saved)
 
 
-def nce_loss(
-    logits: np.ndarray, labels: np.ndarray, number: int, *, samples: int, seed: int
-) -> tuple[float, np.ndarray]:
+def nce_loss(logits: np.ndarray, labels: np.ndarray, number: int, *, samples: int, seed: int) -> tuple[Any, np.ndarray]:
     """Noise contrastive estimation among all logits (B, N), and its gradient; `number` of the step draws."""
-    classes = logits.shape[1]
-    identity, zeros = np.eye(classes, dtype=logits.dtype), np.zeros(classes, logits.dtype)
+    classes, own = logits.shape[1], of_array(logits).own
+    identity, zeros = own(np.eye(classes, dtype=logits.dtype)), own(np.zeros(classes, logits.dtype))
     options: dict[str, Any] = {"num_sampled": samples, "unique": samples <= classes, "seed": seed, "step": number}
     loss, saved = functional.nce_forward(logits, identity, zeros, labels, **options)
-    return float(loss), functional.nce_backward(saved)[0]
+    return loss, functional.nce_backward(saved)[0]
 
 
-def build(settings: Settings, words: int, classes: int, seed: int) -> Classifier:
+def build(settings: Settings, words: int, classes: int, seed: int, device: str = "cpu") -> Classifier:
     """The model with its loss, for `words` ids."""
     # Each part draws from a seed of its own: with one seed, equal draws would appear in several matrices.
     seeds = [int(word) for word in np.random.SeedSequence(seed).generate_state(5, np.uint64)]
-    init = initializers.normal(settings.init)
-    rnn = LSTM(
-        settings.embed, settings.hidden, bidirectional=True, forget_bias=settings.forget_bias, init=init, seed=seeds[0]
-    )
+    shared: dict[str, Any] = {"init": initializers.normal(settings.init), "device": device}
+    sizes = (settings.embed, settings.hidden)
     model = SequenceModel(
-        rnn,
-        Linear(2 * settings.hidden, classes, init=init, seed=seeds[1]),
-        Embedding(words, settings.embed, init=init, seed=seeds[2]),
+        LSTM(*sizes, bidirectional=True, forget_bias=settings.forget_bias, **shared, seed=seeds[0]),
+        Linear(2 * settings.hidden, classes, **shared, seed=seeds[1]),
+        Embedding(words, settings.embed, **shared, seed=seeds[2]),
         settings.pool,
         Dropout(1 - settings.keep, seed=seeds[3]),
     )
@@ -124,7 +122,7 @@ def build(settings: Settings, words: int, classes: int, seed: int) -> Classifier
 
     def step(
         ids: np.ndarray, lengths: np.ndarray, labels: np.ndarray, number: int, row_offset: int = 0
-    ) -> tuple[float, dict[str, np.ndarray]]:
+    ) -> tuple[Any, dict[str, np.ndarray]]:
         logits, _, saved = model.forward(ids, lengths=lengths, step=number, row_offset=row_offset)
         value, dlogits = loss(logits, labels, number)
         return value, model.backward(saved, dlogits)[1]
@@ -135,7 +133,7 @@ def build(settings: Settings, words: int, classes: int, seed: int) -> Classifier
         penalised=("inputs.weight", "rnn.weight*", "output.weight", "output.bias"),
         step=step,
         logits=lambda ids, lengths: model(ids, lengths=lengths)[0],
-        loss=lambda logits, labels: softmax_loss(logits, labels, 0)[0],
+        loss=lambda logits, labels: float(softmax_loss(logits, labels, 0)[0]),
         choose=lambda logits: logits.argmax(axis=1),
     )
 
@@ -155,7 +153,7 @@ def run(options: Namespace) -> dict[str, Any]:
     labels = len(task.names)
     classes = labels if settings.classes == 0 else checks.integer("textrnn", "--classes", settings.classes, labels)
     task = task._replace(names=(*task.names, *map(str, range(labels, classes))))
-    classifier = build(settings, task.words, classes, options.seed)
+    classifier = build(settings, task.words, classes, options.seed, chosen_device(options, "textrnn"))
     sampler = RowSampler(task.train._asdict(), settings.batch, seed=options.seed, shuffle=not settings.published)
     folder = open_run(options, "textrnn", settings, sampler)
     title = f"TextRNN, {settings.loss}, {settings.pool}" + (", as published" if settings.published else "")

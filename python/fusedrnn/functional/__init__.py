@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from fusedrnn.functional._checks import dense as dense
 from fusedrnn.functional._checks import float_array as float_array
+from fusedrnn.functional._padding import kept as kept
 from fusedrnn.functional._reduction import REDUCTIONS as REDUCTIONS
 from fusedrnn.functional._reduction import Reduction as Reduction
 from fusedrnn.functional.binary_cross_entropy import binary_cross_entropy_backward, binary_cross_entropy_forward

@@ -15,15 +15,8 @@ def float_array(where: str, name: str, value: Any, *, narrow: bool = False) -> n
 
     With `narrow`, one on a GPU may be of float16 or bfloat16 too.
     """
-    if is_on_gpu(value):
-        on_device: np.ndarray = of_array(value).floats(where, name, value, narrow)
-        return on_device
-    return host_float_array(where, name, value)
-
-
-def host_float_array(where: str, name: str, value: Any) -> np.ndarray:
-    """The same for functions that compute on the CPU alone."""
-    array: np.ndarray = of_device(where, "cpu").floats(where, name, value)
+    device = of_array(value) if is_on_gpu(value) else of_device(where, "cpu")
+    array: np.ndarray = device.floats(where, name, value, narrow)
     return array
 
 

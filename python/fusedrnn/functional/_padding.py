@@ -35,3 +35,9 @@ def within(lengths: np.ndarray, steps: int) -> np.ndarray:
     """(steps, B) bool array in host memory, True at the steps that a row has."""
     mask: np.ndarray = np.arange(steps)[:, None] < lengths
     return mask
+
+
+def kept(x: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """x (T, B, C) with zeros at or beyond the lengths (B,), which are in host memory."""
+    there = of_array(x).own(within(lengths, len(x))[:, :, None])
+    return np.where(there, x, x.dtype.type(0))

@@ -22,8 +22,9 @@ from typing import Any, Literal
 import numpy as np
 
 from fusedrnn import checks
-from fusedrnn.functional._checks import dense, host_float_array, product
-from fusedrnn.functional._padding import padded, within
+from fusedrnn.backends import Backend, of_array
+from fusedrnn.functional._checks import as_matrix, dense, float_array
+from fusedrnn.functional._padding import kept, padded, within
 from fusedrnn.saved import Saved, expect
 
 Padding = Literal["valid", "same"]
@@ -117,8 +118,9 @@ def conv1d_forward(
     >>> fr.functional.conv1d_forward(x, np.array([[[-1.0, 1.0]]]), lengths=[3], padding="same")[0].ravel().tolist()
     [1.0, 2.0, -4.0, 0.0]
     """
-    weight = host_float_array(where, "weight", weight)
-    checks.array(where, "x", x, weight.dtype)
+    weight = float_array(where, "weight", weight)
+    device = of_array(weight)
+    x = device.array(where, "x", x, weight.dtype)
     checks.choice(where, "padding", padding, PADDINGS)
     if weight.ndim != 3 or weight.shape[2] < 1:
         raise ValueError(f"{where}: weight must have shape (N, C, k) with k >= 1, got {weight.shape}")
@@ -126,40 +128,43 @@ def conv1d_forward(
     if x.shape[2] != weight.shape[1]:
         raise ValueError(f"{where}: x must have shape (T, B, C) = (T, B, {weight.shape[1]}), got {x.shape}")
     if bias is not None:
-        checks.shape(where, "bias", checks.array(where, "bias", bias, weight.dtype), "(N,)", weight.shape[:1])
+        bias = dense(device.array(where, "bias", bias, weight.dtype))
+        checks.shape(where, "bias", bias, "(N,)", weight.shape[:1])
 
     steps, rows, _ = x.shape
-    kernel_size = weight.shape[2]
+    filters, _, kernel_size = weight.shape
     steps_out = steps if padding == "same" else max(steps - kernel_size + 1, 0)
-    there = within(_lengths_out(lengths, kernel_size, padding), steps_out)
-    windows = _unfold(_with_zeros(x, lengths, kernel_size) if padding == "same" else x, there, kernel_size)
-    out = np.zeros((steps_out, rows, len(weight)), weight.dtype)
-    out[there] = product(windows, _matrix(weight).T, None if bias is None else dense(bias))
-    saved = Saved(
-        conv1d_forward, windows=windows, weight=weight, there=there, lengths=lengths, padding=padding, shape=x.shape
-    )
-    return out, saved
+    places, index = _windows(device, _lengths_out(lengths, kernel_size, padding), steps_out, kernel_size)
+    wide = _with_zeros(device, x, lengths, kernel_size) if padding == "same" else x
+    windows = device.take_rows(as_matrix(wide), index).reshape(len(places), kernel_size * x.shape[2])
+    out = device.zeros((steps_out * rows, filters), weight.dtype)
+    out[places] = device.product(windows, _matrix(weight).T, bias)
+    fields = {"windows": windows, "index": index, "places": places, "lengths": lengths, "wide": wide.shape}
+    saved = Saved(conv1d_forward, device=device, weight=weight, padding=padding, shape=x.shape, **fields)
+    return out.reshape(steps_out, rows, filters), saved
+
+
+def _windows(device: Backend, lengths: np.ndarray, steps: int, kernel_size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The R output steps that rows of `lengths` (B,) have, and the steps in the window of each.
+
+    Both are rows of matrices of time-major arrays: (R,) of the output (steps·B, N), and (R, k) of the input, where the
+    window of output step t begins at step t.
+    """
+    places = device.own(np.flatnonzero(within(lengths, steps)))
+    return places, places[:, None] + device.own(np.arange(kernel_size) * len(lengths))
 
 
 def _matrix(weight: np.ndarray) -> np.ndarray:
     """(N, C, k) as the matrix V (N, k·C) of equation (4)."""
-    return np.ascontiguousarray(weight.swapaxes(1, 2)).reshape(len(weight), weight.shape[1] * weight.shape[2])
+    return dense(weight.swapaxes(1, 2)).reshape(len(weight), weight.shape[1] * weight.shape[2])
 
 
-def _with_zeros(x: np.ndarray, lengths: np.ndarray, kernel_size: int) -> np.ndarray:
+def _with_zeros(device: Backend, x: np.ndarray, lengths: np.ndarray, kernel_size: int) -> np.ndarray:
     """(T + k - 1, B, C): x with zeros before it and in place of all that lies at or beyond a row's length."""
     before = (kernel_size - 1) // 2
-    wide = np.zeros((len(x) + kernel_size - 1, *x.shape[1:]), x.dtype)
-    np.copyto(wide[before : before + len(x)], x, where=within(lengths, len(x))[:, :, None])
+    wide: np.ndarray = device.zeros((len(x) + kernel_size - 1, *x.shape[1:]), x.dtype)
+    wide[before : before + len(x)] = kept(x, lengths)
     return wide
-
-
-def _unfold(x: np.ndarray, there: np.ndarray, kernel_size: int) -> np.ndarray:
-    """The matrix U (R, k·C) of the windows that start at the R places where `there` (steps, B) is True."""
-    windows = np.empty((int(there.sum()), kernel_size, x.shape[2]), x.dtype)
-    for j in range(kernel_size):
-        windows[:, j] = x[j : j + len(there)][there]
-    return windows.reshape(len(windows), kernel_size * x.shape[2])
 
 
 def conv1d_backward(
@@ -196,27 +201,24 @@ def conv1d_backward(
     s = expect(where, saved).read(where, conv1d_forward)
     retain, need_dx = checks.boolean(where, "retain", retain), checks.boolean(where, "need_dx", need_dx)
     filters, columns, kernel_size = s.weight.shape
-    checks.array(where, "dout", dout, s.weight.dtype)
-    checks.shape(where, "dout", dout, "(T_out, B, N)", (*s.there.shape, filters))
+    dout = s.device.array(where, "dout", dout, s.weight.dtype)
+    steps_out = s.wide[0] - kernel_size + 1
+    checks.shape(where, "dout", dout, "(T_out, B, N)", (max(steps_out, 0), s.shape[1], filters))
     # out = U · Vᵀ + b  ->  dV = doutᵀ · U, dU = dout · V
-    drows = dout[s.there]
-    dmatrix = product(drows.T, s.windows).reshape(filters, kernel_size, columns)
-    dx = _fold(s, product(drows, _matrix(s.weight))) if need_dx else None
+    drows = s.device.take_rows(as_matrix(dout), s.places)
+    dmatrix = s.device.product(drows.T, s.windows).reshape(filters, kernel_size, columns)
+    dx = _fold(s, s.device.product(drows, _matrix(s.weight))) if need_dx else None
     saved.take(where, retain, conv1d_forward)
-    return dx, np.ascontiguousarray(dmatrix.swapaxes(1, 2)), drows.sum(axis=0)
+    return dx, dense(dmatrix.swapaxes(1, 2)), drows.sum(axis=0)
 
 
 def _fold(s: Any, dwindows: np.ndarray) -> np.ndarray:
     """Equation (6): add the gradients of all windows up where the windows lay."""
-    steps, rows, columns = s.shape
-    kernel_size = s.weight.shape[2]
-    dwindows = dwindows.reshape(len(dwindows), kernel_size, columns)
-    before, wide = (kernel_size - 1) // 2, steps + kernel_size - 1
+    steps, rows, columns = s.wide
+    dsteps = dwindows.reshape(s.index.size, columns)
+    dwide: np.ndarray = s.device.sum_rows(s.index.reshape(-1), dsteps, steps * rows).reshape(s.wide)
     if s.padding == "valid":
-        before, wide = 0, steps
-    dwide = np.zeros((wide, rows, columns), dwindows.dtype)
-    for j in range(kernel_size):
-        dwide[j : j + len(s.there)][s.there] += dwindows[:, j]
-    dx = dwide[before : before + steps]
+        return dwide
+    before = (s.weight.shape[2] - 1) // 2
     # Windows of "same" reach over the end of a row.
-    return np.where(within(s.lengths, steps)[:, :, None], dx, dx.dtype.type(0))
+    return kept(dwide[before : before + s.shape[0]], s.lengths)

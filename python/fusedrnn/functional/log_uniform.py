@@ -15,7 +15,8 @@ Both are those of TensorFlow's ``log_uniform_candidate_sampler``. (4) takes n as
 what was drawn), so it holds nearly, not exactly.
 
 The draws are a function of their coordinates, as the masks of dropout are (`fusedrnn.random`): u of draw i is made of
-the words of the columns 2·i and 2·i + 1 of row 0; after 2**26 columns the next t follows.
+the words of the columns 2·i and 2·i + 1 of row 0; after 2**26 columns the next t follows. They are made in host memory:
+nothing that a device computes is needed for them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import math
 import numpy as np
 
 from fusedrnn import checks, random
-from fusedrnn.backends import of_device
+from fusedrnn.backends import is_on_gpu, of_array, of_device
 from fusedrnn.functional._checks import check_ids
 
 
@@ -119,6 +120,7 @@ def log_uniform_expected_counts(
     Parameters
     ----------
     ids : (...) array of any integer dtype, each 0 <= id < V; candidates or any others
+        On a GPU their values are not looked at, since that waits for it, and a bad one gives a number of no meaning.
     num_tries : n >= 1, the number of draws that `log_uniform_sample` returned
     vocabulary_size : V
     unique : as the candidates were drawn
@@ -143,8 +145,10 @@ def log_uniform_expected_counts(
     size = checks.integer(where, "vocabulary_size", vocabulary_size, 1)
     tries = checks.integer(where, "num_tries", num_tries, 1)
     unique = checks.boolean(where, "unique", unique)
-    p = np.log1p(1.0 / (check_ids(where, "ids", ids, size, device=of_device(where, "cpu")) + 1.0)) / math.log1p(size)
-    if not unique:
-        return np.asarray(tries * p)
+    device = of_array(ids) if is_on_gpu(ids) else of_device(where, "cpu")
+    index = check_ids(where, "ids", ids, size, device=device)
+    counts: np.ndarray = device.empty(index.shape, np.dtype(np.float64))
     with np.errstate(divide="ignore"):  # the only class of V = 1 is drawn for certain: log(1 - p) is minus infinity
-        return np.asarray(-np.expm1(tries * np.log1p(-p)))
+        p = np.log1p(1.0 / (index + 1.0)) / math.log1p(size)
+        counts[...] = -np.expm1(tries * np.log1p(-p)) if unique else tries * p
+    return counts

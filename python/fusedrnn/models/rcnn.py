@@ -31,6 +31,8 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks
+from fusedrnn.backends import of_device
+from fusedrnn.functional import kept
 from fusedrnn.layers import LSTM
 from fusedrnn.module import Module
 from fusedrnn.nn import Conv1d, Dropout, Embedding, Linear, MaxPool, MeanPool
@@ -56,9 +58,11 @@ class RCNN(Module):
     forget_bias : of the LSTM's forget gates at the start, None leaves it to `init`
     seed : of initial values and dropout masks, 0 <= seed < 2**64; None takes one from the operating system
     dtype : "float32" or "float64"
+    device : "cpu", or "cuda": parameters and arrays are CuPy's on the current GPU
 
     Attributes
     ----------
+    device : str
     embedding : Embedding
     rnn : LSTM
     conv1, conv2, ... : Conv1d, one for each kernel size
@@ -98,6 +102,7 @@ class RCNN(Module):
         forget_bias: float | None = None,
         seed: int | None = None,
         dtype: Any = "float32",
+        device: str = "cpu",
     ) -> None:
         super().__init__()
         where = "RCNN"
@@ -112,7 +117,9 @@ class RCNN(Module):
         # Each part draws from a seed of its own: with one seed, equal draws would appear in several matrices.
         words = np.random.SeedSequence(seed).generate_state(4 + len(self.kernel_sizes), np.uint64)
         seeds = iter(int(word) for word in words)
-        shared = {"init": init, "dtype": dtype}
+        shared = {"init": init, "dtype": dtype, "device": device}
+        self._backend = of_device(where, device)
+        self.device = self._backend.name
 
         self.embedding = Embedding(vocabulary_size, embed_size, **shared, seed=next(seeds))
         self.rnn = LSTM(
@@ -242,8 +249,7 @@ class RCNN(Module):
             dwindows, grads[f"conv{size}"] = conv.backward(parts[f"conv{size}"], dz, retain=retain)
             dx += dwindows
         # x, real = self._join(e, y, lengths)
-        there = _there(fields.lengths, fields.steps)
-        dx = np.where(there, dx[: fields.steps], dx.dtype.type(0))
+        dx = kept(dx[: fields.steps], fields.lengths)
         de, dy = dx[:, :, : self.embedding.embedding_dim], dx[:, :, self.embedding.embedding_dim :]
         # y, parts["drop"] = self._drop.forward(y)
         dy, _ = self._drop.backward(parts["drop"], dy, retain=retain)
@@ -258,17 +264,9 @@ class RCNN(Module):
         return {size: getattr(self, f"conv{size}") for size in self.kernel_sizes}
 
     def _join(self, e: np.ndarray, y: np.ndarray, lengths: Any) -> tuple[np.ndarray, np.ndarray]:
-        """x (max(T, largest k), B, E + 2·H), zero at or beyond the lengths; and these as an array (B,)."""
+        """x (max(T, largest k), B, E + 2·H), zero at or beyond the lengths; and these as a NumPy array (B,)."""
         steps, rows, columns = e.shape
         real = np.full(rows, steps) if lengths is None else np.asarray(lengths)
-        x = np.zeros((max(steps, *self.kernel_sizes), rows, columns + y.shape[2]), e.dtype)
-        there = _there(real, steps)
-        np.copyto(x[:steps, :, :columns], e, where=there)
-        np.copyto(x[:steps, :, columns:], y, where=there)
+        x = self._backend.zeros((max(steps, *self.kernel_sizes), rows, columns + y.shape[2]), e.dtype)
+        x[:steps] = kept(np.concatenate([e, y], axis=2), real)
         return x, real
-
-
-def _there(lengths: np.ndarray, steps: int) -> np.ndarray:
-    """(T, B, 1) bool array, True at the steps that a row has."""
-    mask: np.ndarray = (np.arange(steps)[:, None] < lengths)[:, :, None]
-    return mask

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, functional, initializers
+from fusedrnn.backends import of_device
 from fusedrnn.module import Module
 from fusedrnn.random import initial_generator
 from fusedrnn.saved import Saved, expect
-from fusedrnn.settings import cpu_device, parameter_dtype
+from fusedrnn.settings import parameter_dtype
 
 
 class Conv1d(Module):
@@ -31,7 +32,7 @@ class Conv1d(Module):
         "torch" draws weight and bias from uniform(-1/√(C·k), 1/√(C·k)); "keras" the weight as Glorot and Bengio do,
         from uniform(-a, a) with a = √(6 / (k·(C + N))), with zero bias.
     dtype : "float32" or "float64"
-    device : "cpu"
+    device : "cpu", or "cuda": parameters and arrays are CuPy's on the current GPU
     seed : of the initial values; None takes one from the operating system
 
     Attributes
@@ -78,7 +79,8 @@ class Conv1d(Module):
         checks.choice(where, "padding", padding, functional.PADDINGS)
         self.padding = padding
         self.dtype = parameter_dtype(where, dtype)
-        self.device = cpu_device(where, device)
+        self._backend = of_device(where, device)
+        self.device = self._backend.name
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.out_channels, self.in_channels, self.kernel_size)}
         if checks.boolean(where, "bias", bias):
             shapes["bias"] = (self.out_channels,)
@@ -86,7 +88,8 @@ class Conv1d(Module):
         draw = initializers.resolve_linear(init, self.in_channels * self.kernel_size, where=where)
         generator = initial_generator(seed)
         for name, shape in shapes.items():
-            self._add_parameter(name, initializers.initialise(draw, name, shape, generator, self.dtype, where=where))
+            value = initializers.initialise(draw, name, shape, generator, self.dtype, where=where)
+            self._add_parameter(name, self._backend.own(value))
 
     def lengths(self, lengths: Any) -> np.ndarray:
         """Lengths (B,) of the output rows for input rows of `lengths`, a list or array (B,) of integers."""
@@ -102,7 +105,7 @@ class Conv1d(Module):
         Parameters
         ----------
         x : (T, B, C) array
-        lengths : list or integer array (B,), each 0 <= length <= T; None: all T
+        lengths : list or integer array (B,) in host memory, each 0 <= length <= T; None: all T
             Steps at or beyond a row's length are not read.
 
         Returns

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import checks, functional, initializers, random
+from fusedrnn.backends import of_device
 from fusedrnn.module import Module
 from fusedrnn.saved import Saved, expect
-from fusedrnn.settings import cpu_device, parameter_dtype
+from fusedrnn.settings import parameter_dtype
 
 
 class NCE(Module):
@@ -33,7 +34,8 @@ class NCE(Module):
         A dropout of the same seed needs another one.
     init : "torch", "keras" or an initializer, as for `Linear` with D columns in and V out
     dtype : "float32" or "float64"
-    device : "cpu"
+    device : "cpu", or "cuda": parameters and arrays are CuPy's on the current GPU
+        The candidates are drawn in host memory there too, from `seed` and the step alone, so that nothing waits.
     seed : of the initial values and of the candidates, 0 <= seed < 2**64
 
     Attributes
@@ -83,12 +85,14 @@ class NCE(Module):
         self.seed = checks.integer(where, "seed", seed, 0, random.MAX_SEED)
         self.site = checks.integer(where, "site", site, 0, random.MAX_SITE)
         self.dtype = parameter_dtype(where, dtype)
-        self.device = cpu_device(where, device)
+        self._backend = of_device(where, device)
+        self.device = self._backend.name
         draw = initializers.resolve_linear(init, self.dim, where=where)
         generator = random.initial_generator(self.seed)
         shapes: dict[str, tuple[int, ...]] = {"weight": (self.num_classes, self.dim), "bias": (self.num_classes,)}
         for name, shape in shapes.items():
-            self._add_parameter(name, initializers.initialise(draw, name, shape, generator, self.dtype, where=where))
+            value = initializers.initialise(draw, name, shape, generator, self.dtype, where=where)
+            self._add_parameter(name, self._backend.own(value))
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         """Logits (..., V) of all classes for x (..., D): what to evaluate a trained model with."""
@@ -109,13 +113,15 @@ class NCE(Module):
         ----------
         x : (..., D) array
         targets : (...) array of any integer dtype, each 0 <= target < V
+            On a GPU they are not looked at, since that waits for it; a bad one makes the loss NaN there.
         weights : (...) array of the dtype of `x`, or bool, optional
             A row of weight 0 is ignored; x and its target are not read.
         step : number of the training step, 0 <= step < 2**32; it decides the candidates
 
         Returns
         -------
-        loss : float, summed in float64; with "none" a (...) array of the dtype of `x`
+        loss : float, summed in float64; on a GPU an array without axes of it
+            With "none" a (...) array of the dtype of `x`
         saved : Saved, for one `backward`
         """
         loss, inner = self._loss("NCE.forward", x, targets, weights, step)

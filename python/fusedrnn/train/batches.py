@@ -1,4 +1,8 @@
-"""Batches on the way to the device of a model."""
+"""Batches on the way to the device of a model.
+
+Everything goes there but ``lengths``: those of a batch of sequences are wanted in host memory wherever the sequences
+are, for how much there is to compute follows from them.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from fusedrnn.backends import Backend
 
 
 def moved(batch: Any, device: Backend) -> Any:
-    """A batch whose arrays are on `device`; itself where they are there already.
+    """A batch whose arrays, but for its `lengths`, are on `device`; itself where they are there already.
 
     Parameters
     ----------
@@ -30,5 +34,6 @@ def moved(batch: Any, device: Backend) -> Any:
     if device.name == "cpu":
         return batch
     fields = batch._asdict() if hasattr(batch, "_asdict") else vars(batch)
-    arrays = {name: device.own(value) for name, value in fields.items() if isinstance(value, np.ndarray)}
+    going = {name: value for name, value in fields.items() if isinstance(value, np.ndarray) and name != "lengths"}
+    arrays = {name: device.own(value) for name, value in going.items()}
     return batch._replace(**arrays) if hasattr(batch, "_replace") else SimpleNamespace(**(fields | arrays))

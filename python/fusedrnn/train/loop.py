@@ -66,7 +66,8 @@ def fit(
     ----------
     model, optimizer : whose weights move, and what moves them
     sampler : of batches; it decides whether the state carries from one to the next
-        A model on a GPU gets their arrays there, moved once a step.
+        A model on a GPU gets their arrays there, moved once a step, but for one that is called `lengths`: layers take
+        lengths in host memory.
     compute : ``compute(batch, state, step) -> Step``; must not change the weights
         `state` is None at the start of an epoch and wherever ``sampler.carries_state`` is False.
     epochs, total_steps : when to stop; exactly one of the two

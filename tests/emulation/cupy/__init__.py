@@ -29,7 +29,17 @@ def _inside(value: Any) -> Any:
 
 
 def _outside(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_outside(part) for part in value]
     return ndarray(value) if isinstance(value, (np.ndarray, np.generic)) else value
+
+
+def _index(key: Any) -> Any:
+    """What is within an index. Of a mask CuPy asks the device how many are True, and waits."""
+    for part in key if isinstance(key, tuple) else (key,):
+        if isinstance(part, ndarray) and part.dtype == np.dtype(bool):
+            int(part.sum())
+    return _inside(key)
 
 
 class ndarray(NDArrayOperatorsMixin):  # noqa: N801
@@ -74,10 +84,10 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return f"emulated {self._host!r}"
 
     def __getitem__(self, key: Any) -> ndarray:
-        return ndarray(self._host[_inside(key)], self.device)
+        return ndarray(self._host[_index(key)], self.device)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._host[_inside(key)] = _inside(value)
+        self._host[_index(key)] = _inside(value)
 
     def __bool__(self) -> bool:
         return bool(self._host)
@@ -101,6 +111,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return tuple(map(_outside, result)) if isinstance(result, tuple) else _outside(result)
 
     def __array_function__(self, function: Any, _: Any, inputs: Any, settings: Any) -> Any:
+        if function.__name__ not in _BY_PROTOCOL:
+            return NotImplemented
         settings = {name: _inside(value) for name, value in settings.items()}
         return _outside(function(*_inside(inputs), **settings))
 
@@ -119,6 +131,7 @@ def _method(name: str) -> Any:
     return call
 
 
+_BY_PROTOCOL = ("argmax", "argwhere", "broadcast_to", "concatenate", "empty_like", "split", "where", "zeros_like")
 _VIEWS = ("reshape", "swapaxes", "view", "ravel")
 _KEPT = ("reshape", "swapaxes", "view", "copy", "astype", "ravel")
 for _name in (*_KEPT, "sum", "mean", "min", "max", "argmax", "all", "any"):

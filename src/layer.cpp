@@ -26,10 +26,69 @@ class Layer : public Packed<T> {
   Layer(int cell, const Sizes& sizes, const Weights<T>& weights, py::tuple arrays)
       : Packed<T>{{cell, sizes, weights}}, arrays_(std::move(arrays)) {}
 
-  void forward(const py::object& x, const py::object& ids, const py::tuple& state_in, const py::object& lengths,
-               const py::object& reset, bool reverse, const py::object& y, const py::tuple& state_out,
-               const py::object& saved, int64_t segment) const {
+  void forward(const py::args& arguments) const {
+    const ForwardProblem<T> problem = forward_problem(arguments);
+    const py::gil_scoped_release released;
+    packed_.forward(problem);
+  }
+
+  void backward(const py::args& arguments) const {
+    const BackwardProblem<T> problem = backward_problem(arguments);
+    const py::gil_scoped_release released;
+    packed_.backward(problem);
+  }
+
+  void forward_with(const py::tuple& arguments, const Layer& other, const py::tuple& its) const {
+    const ForwardProblem<T> problem = forward_problem(arguments), beside = other.forward_problem(its);
+    check_same("forward_with", problem.sizes, beside.sizes);
+    const py::gil_scoped_release released;
+    packed_.forward_with(problem, other.packed_, beside);
+  }
+
+  void backward_with(const py::tuple& arguments, const Layer& other, const py::tuple& its) const {
+    const BackwardProblem<T> problem = backward_problem(arguments), beside = other.backward_problem(its);
+    check_same("backward_with", problem.sizes, beside.sizes);
+    const py::gil_scoped_release released;
+    packed_.backward_with(problem, other.packed_, beside);
+  }
+
+  int64_t segment_steps(int64_t T_, int64_t B, int64_t every) const {
+    return packed_.segment_steps(sizes_for(T_, B), every);
+  }
+
+  std::string plan(int64_t T_, int64_t B, bool backward) const {
+    return cpu::describe(packed_.plan(sizes_for(T_, B), backward));
+  }
+
+  // None where the directions run one after the other.
+  py::object plan_of_half(int64_t T_, int64_t B, bool backward) const {
+    const std::optional<cpu::Plan> plan = packed_.plan_of_half(sizes_for(T_, B), backward);
+    return plan ? py::object(py::str(cpu::describe(*plan))) : py::none();
+  }
+
+ private:
+  const CellInfo& info() const { return kCells[packed_.cell()]; }
+
+  Sizes sizes_for(int64_t T_, int64_t B) const {
+    Sizes sizes = packed_.sizes();
+    sizes.T = T_, sizes.B = B;
+    return sizes;
+  }
+
+  static void check_same(const char* function, const Sizes& a, const Sizes& b) {
+    if (a.T != b.T || a.B != b.B || a.I != b.I || a.H != b.H || a.P != b.P)
+      throw py::value_error(std::string(function) + ": both directions must have the same sizes");
+  }
+
+  ForwardProblem<T> forward_problem(const py::tuple& arguments) const {
     constexpr const char* kName = "forward";
+    if (arguments.size() != 10)
+      throw py::type_error("forward: takes x, ids, state_in, lengths, reset, reverse, y, state_out, saved, segment");
+    const py::object x = arguments[0], ids = arguments[1], lengths = arguments[3], reset = arguments[4];
+    const py::object y = arguments[6], saved = arguments[8];
+    const auto state_in = py::cast<py::tuple>(arguments[2]), state_out = py::cast<py::tuple>(arguments[7]);
+    const bool reverse = py::cast<bool>(arguments[5]);
+    const auto segment = py::cast<int64_t>(arguments[9]);
     ForwardProblem<T> p{};
     p.sizes = sizes_of(kName, x, ids);
     const auto [T_, B, I, H, P] = p.sizes;
@@ -43,15 +102,22 @@ class Layer : public Packed<T> {
     for (int k = 0; k < info().states; ++k) present(p.state_out[k], kName, "state_out");
     if (!saved.is_none()) keep(kName, p, py::cast<py::tuple>(saved), segment);
     p.keep = !saved.is_none() && segment == 0;
-    const py::gil_scoped_release released;
-    packed_.forward(p);
+    return p;
   }
 
-  void backward(const py::object& x, const py::object& ids, const py::tuple& state_in, const py::object& lengths,
-                const py::object& reset, bool reverse, const py::object& y, const py::tuple& saved, int64_t segment,
-                const py::object& dy, const py::tuple& dstate_out, const py::object& dx, const py::tuple& dstate_in,
-                const py::tuple& gradients) const {
+  BackwardProblem<T> backward_problem(const py::tuple& arguments) const {
     constexpr const char* kName = "backward";
+    if (arguments.size() != 14)
+      throw py::type_error(
+          "backward: takes x, ids, state_in, lengths, reset, reverse, y, saved, segment, dy, dstate_out, dx, "
+          "dstate_in, gradients");
+    const py::object x = arguments[0], ids = arguments[1], lengths = arguments[3], reset = arguments[4];
+    const py::object y = arguments[6], dy = arguments[9], dx = arguments[11];
+    const auto state_in = py::cast<py::tuple>(arguments[2]), saved = py::cast<py::tuple>(arguments[7]);
+    const auto dstate_out = py::cast<py::tuple>(arguments[10]), dstate_in = py::cast<py::tuple>(arguments[12]);
+    const auto gradients = py::cast<py::tuple>(arguments[13]);
+    const bool reverse = py::cast<bool>(arguments[5]);
+    const auto segment = py::cast<int64_t>(arguments[8]);
     BackwardProblem<T> p{};
     p.sizes = sizes_of(kName, x, ids);
     const auto [T_, B, I, H, P] = p.sizes;
@@ -75,24 +141,8 @@ class Layer : public Packed<T> {
     if (w.b_ih) p.db_ih = present(dense<T>(gradients[2], {kName, "db_ih", "(G*H,)", {gates}}), kName, "db_ih");
     if (w.b_hh) p.db_hh = present(dense<T>(gradients[3], {kName, "db_hh", "(G*H,)", {gates}}), kName, "db_hh");
     if (w.w_hr) p.dw_hr = present(dense<T>(gradients[4], {kName, "dw_hr", "(P, H)", {P, H}}), kName, "dw_hr");
-    const py::gil_scoped_release released;
-    packed_.backward(p);
+    return p;
   }
-
-  int64_t segment_steps(int64_t T_, int64_t B, int64_t every) const {
-    Sizes sizes = packed_.sizes();
-    sizes.T = T_, sizes.B = B;
-    return packed_.segment_steps(sizes, every);
-  }
-
-  std::string plan(int64_t T_, int64_t B, bool backward) const {
-    Sizes sizes = packed_.sizes();
-    sizes.T = T_, sizes.B = B;
-    return cpu::describe(packed_.plan(sizes, backward));
-  }
-
- private:
-  const CellInfo& info() const { return kCells[packed_.cell()]; }
 
   Sizes sizes_of(const char* function, const py::object& x, const py::object& ids) const {
     Sizes sizes = packed_.sizes();
@@ -209,14 +259,13 @@ void bind(py::module_& module, const char* name, const char* packed_name) {
   using L = Layer<T>;
   py::class_<Packed<T>>(module, packed_name, "Packed weights, as a stepper takes them.");
   py::class_<L, Packed<T>>(module, name, "The packed weights of one layer and direction.")
-      .def("forward", &L::forward, py::arg("x"), py::arg("ids"), py::arg("state_in"), py::arg("lengths"),
-           py::arg("reset"), py::arg("reverse"), py::arg("y"), py::arg("state_out"), py::arg("saved"),
-           py::arg("segment"))
-      .def("backward", &L::backward, py::arg("x"), py::arg("ids"), py::arg("state_in"), py::arg("lengths"),
-           py::arg("reset"), py::arg("reverse"), py::arg("y"), py::arg("saved"), py::arg("segment"), py::arg("dy"),
-           py::arg("dstate_out"), py::arg("dx"), py::arg("dstate_in"), py::arg("gradients"))
+      .def("forward", &L::forward, "Arguments as in `PackedLayer` of fusedrnn.backends.")
+      .def("backward", &L::backward, "Likewise.")
+      .def("forward_with", &L::forward_with, py::arg("arguments"), py::arg("other"), py::arg("its"))
+      .def("backward_with", &L::backward_with, py::arg("arguments"), py::arg("other"), py::arg("its"))
       .def("segment_steps", &L::segment_steps, py::arg("steps"), py::arg("rows"), py::arg("every"))
-      .def("plan", &L::plan, py::arg("steps"), py::arg("rows"), py::arg("backward"));
+      .def("plan", &L::plan, py::arg("steps"), py::arg("rows"), py::arg("backward"))
+      .def("plan_of_half", &L::plan_of_half, py::arg("steps"), py::arg("rows"), py::arg("backward"));
 }
 
 }  // namespace

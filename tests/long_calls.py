@@ -24,9 +24,15 @@ SECONDS = 1.0  # what a call takes at least when nobody stops it
 AFTER = 0.3  # seconds until the signal comes
 TRIES = 3
 SHORT = 4  # steps
-# B and H of which the plan splits units, or rows since the units cannot be halved. Large, so that a second's work is
-# not more memory than a few hundred megabytes.
-SIZES = {"units": (1, 512), "rows": (512, 520)}
+# B, I, H and directions of which the plan splits units, or rows since the units cannot be halved; which it runs side by
+# side; of which it puts rows in lanes. Large, so that a second's work is not more memory than a few hundred megabytes.
+SIZES = {"units": (1, 4, 512, 1), "rows": (512, 4, 520, 1), "directions": (1, 4, 256, 2), "lanes": (4096, 512, 4, 1)}
+PLANS = {
+    "units": "threads by units",
+    "rows": "threads by rows",
+    "directions": "directions side by side",
+    "lanes": "rows in lanes",
+}
 
 Call = Callable[[], tuple[np.ndarray, ...]]
 
@@ -34,13 +40,15 @@ Call = Callable[[], tuple[np.ndarray, ...]]
 # ---- calls of any length ---------------------------------------------------------------------------------------------
 
 
-def layer_call(backward: bool, split: str, steps: int) -> Call:
-    B, H = SIZES[split]
-    lstm = fr.LSTM(4, H, seed=0)
-    x = np.random.default_rng(0).standard_normal((steps, B, 4), dtype=np.float32)
+def layer_call(backward: bool, kind: str, steps: int) -> Call:
+    B, I, H, directions = SIZES[kind]
+    lstm = fr.LSTM(I, H, seed=0, bidirectional=directions == 2)
+    # Every row is the same: backward takes memory for dx, but this none.
+    row = np.random.default_rng(0).standard_normal((steps if I < 10 else 1, 1, I), dtype=np.float32)
+    x = np.broadcast_to(row, (steps, B, I))
     plan = lstm.explain(x.shape, training=backward)
-    if _core.num_threads() > 1 and plan.count(f"threads by {split}") != 1 + backward:
-        raise AssertionError(f"another split was meant than that of: {plan}")
+    if _core.num_threads() > 1 and plan.count(PLANS[kind]) != 1 + backward:
+        raise AssertionError(f"another plan was meant than that of: {plan}")
     if not backward:
         return lambda: (lstm(x)[0],)
     y, _, saved = lstm.forward(x)
@@ -68,8 +76,8 @@ def matmul_call(terms: int) -> Call:
 def call_of(name: str, size: int) -> Call:
     if name == "matmul":
         return matmul_call(size * 400)
-    direction, split = name.split("-")
-    return layer_call(direction == "backward", split, size)
+    direction, kind = name.split("-")
+    return layer_call(direction == "backward", kind, size)
 
 
 def long_call(name: str) -> Call:

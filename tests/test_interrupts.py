@@ -10,7 +10,10 @@ from typing import Any
 import long_calls
 import pytest
 
-LAYERS = ["forward-units", "forward-rows", "backward-units", "backward-rows"]
+LAYERS = [
+    *("forward-units", "forward-rows", "forward-directions", "forward-lanes"),
+    *("backward-units", "backward-rows", "backward-directions"),
+]
 HALF_A_SECOND = 0.5
 
 
@@ -30,7 +33,7 @@ def test_a_call_stops_within_half_a_second(call: str, threads: int) -> None:
     assert found["same"] and found["denormals"]
 
 
-@pytest.mark.parametrize(("call", "threads"), [("forward-units", 2), ("forward-rows", 2), ("backward-rows", 1)])
+@pytest.mark.parametrize(("call", "threads"), [("forward-units", 2), ("forward-directions", 2), ("backward-rows", 1)])
 def test_a_handler_that_raises_nothing_lets_the_call_go_on(call: str, threads: int) -> None:
     found = run("handled", call, threads)
     assert found["within"] == [True]  # the handler ran, and ran in the midst of the call

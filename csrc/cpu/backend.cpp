@@ -1,5 +1,7 @@
 #include "cpu/backend.h"
 
+#include <utility>
+
 #include "contract/checked.h"
 #include "cpu/kernels.h"
 #include "cpu/pool.h"
@@ -15,6 +17,37 @@ int64_t round_up(int64_t columns) {
   const int64_t width = kernels().of<T>().width;
   return (columns + width - 1) / width * width;
 }
+
+// Sizes as the plan takes them.
+template <class Problem>
+Sizes planned_sizes(const Problem& problem) {
+  Sizes sizes = problem.sizes;
+  if (problem.ids) sizes.I = 0;  // no input product
+  return sizes;
+}
+
+// One call of a kernel: its task, and what the task points at.
+template <class Task>
+class Run {
+ public:
+  // task.row and .length point into `order`.
+  Run(RowOrder order, const Task& task, size_t (*workspace)(const Task&), void (*kernel)(const Task&, Team&, int))
+      : order_(std::move(order)), task_(task), workspace_(workspace(task)), kernel_(kernel) {
+    task_.workspace = workspace_.data();
+  }
+  void start() const { run_stoppable_team(task_.plan.threads, on_team()); }
+  void start_beside(const Run& other) const { run_two_teams(task_.plan.threads, on_team(), other.on_team()); }
+
+ private:
+  auto on_team() const {
+    return [this](Team& team, int thread) { kernel_(task_, team, thread); };
+  }
+
+  const RowOrder order_;
+  Task task_;
+  const Buffer workspace_;
+  void (*const kernel_)(const Task&, Team&, int);
+};
 
 }  // namespace
 
@@ -78,22 +111,50 @@ const BackwardPanels<T>& PackedLayer<T>::backward_panels() const {
 }
 
 template <class T>
-Plan PackedLayer<T>::plan(const Sizes& sizes, bool backward) const {
+auto PackedLayer<T>::prepare(const ForwardProblem<T>& problem, int threads) const {
+  const CellKernels<T>& k = kernels().of<T>().cells[cell_];
+  RowOrder order = order_rows(problem.sizes, problem.extent);
+  const ForwardTask<T> task{
+      &problem, weights_, forward_, plan(planned_sizes(problem), false, threads), order.row.data(), order.length.data(),
+      nullptr};
+  return Run<ForwardTask<T>>(std::move(order), task, k.forward_workspace, k.forward);
+}
+
+template <class T>
+auto PackedLayer<T>::prepare(const BackwardProblem<T>& problem, int threads) const {
+  const CellKernels<T>& k = kernels().of<T>().cells[cell_];
+  RowOrder order = order_rows(problem.sizes, problem.extent);
+  const Sizes sizes = planned_sizes(problem);
+  const BackwardTask<T> task{&problem,
+                             weights_,
+                             backward_panels(),
+                             forward_,
+                             plan(sizes, true, threads),
+                             plan(sizes, false, threads).chunk_steps,
+                             order.row.data(),
+                             order.length.data(),
+                             nullptr};
+  return Run<BackwardTask<T>>(std::move(order), task, k.backward_workspace, k.backward);
+}
+
+template <class T>
+Plan PackedLayer<T>::plan(const Sizes& sizes, bool backward, int threads) const {
   const PlanInput input{sizes,
                         kCells[cell_].gates,
                         kCells[cell_].one_gate_gradient,
                         static_cast<int>(sizeof(T)),
                         kernels().of<T>().width,
-                        num_threads()};
+                        threads};
   return backward ? plan_backward(input) : plan_forward(input);
 }
 
 template <class T>
-template <class Problem>
-Plan PackedLayer<T>::plan_of(const Problem& problem, bool backward) const {
-  Sizes sizes = problem.sizes;
-  if (problem.ids) sizes.I = 0;  // no input product
-  return plan(sizes, backward);
+std::optional<Plan> PackedLayer<T>::plan_of_half(const Sizes& sizes, bool backward) const {
+  const int threads = num_threads();
+  if (threads < 2) return std::nullopt;
+  const Plan half = plan(sizes, backward, threads / 2);
+  if (!side_by_side(plan(sizes, backward, threads), half)) return std::nullopt;
+  return half;
 }
 
 template <class T>
@@ -104,32 +165,39 @@ int64_t PackedLayer<T>::segment_steps(const Sizes& sizes, int64_t every) const {
 }
 
 template <class T>
+template <class Problem>
+void PackedLayer<T>::run_with(const Problem& problem, const PackedLayer& other, const Problem& its,
+                              bool backward) const {
+  if (!plan_of_half(planned_sizes(problem), backward)) {
+    prepare(problem, num_threads()).start();
+    other.prepare(its, num_threads()).start();
+    return;
+  }
+  const int half = num_threads() / 2;
+  const auto run = prepare(problem, half), beside = other.prepare(its, half);
+  run.start_beside(beside);
+}
+
+template <class T>
 void PackedLayer<T>::forward(const ForwardProblem<T>& problem) const {
-  const CellKernels<T>& k = kernels().of<T>().cells[cell_];
-  const RowOrder order = order_rows(problem.sizes, problem.extent);
-  ForwardTask<T> task{&problem, weights_, forward_, plan_of(problem, false), order.row.data(), order.length.data(),
-                      nullptr};
-  const Buffer workspace(k.forward_workspace(task));
-  task.workspace = workspace.data();
-  run_stoppable_team(task.plan.threads, [&](Team& team, int thread) { k.forward(task, team, thread); });
+  prepare(problem, num_threads()).start();
 }
 
 template <class T>
 void PackedLayer<T>::backward(const BackwardProblem<T>& problem) const {
-  const CellKernels<T>& k = kernels().of<T>().cells[cell_];
-  const RowOrder order = order_rows(problem.sizes, problem.extent);
-  BackwardTask<T> task{&problem,
-                       weights_,
-                       backward_panels(),
-                       forward_,
-                       plan_of(problem, true),
-                       plan_of(problem, false).chunk_steps,
-                       order.row.data(),
-                       order.length.data(),
-                       nullptr};
-  const Buffer workspace(k.backward_workspace(task));
-  task.workspace = workspace.data();
-  run_stoppable_team(task.plan.threads, [&](Team& team, int thread) { k.backward(task, team, thread); });
+  prepare(problem, num_threads()).start();
+}
+
+template <class T>
+void PackedLayer<T>::forward_with(const ForwardProblem<T>& problem, const PackedLayer& other,
+                                  const ForwardProblem<T>& its) const {
+  run_with(problem, other, its, false);
+}
+
+template <class T>
+void PackedLayer<T>::backward_with(const BackwardProblem<T>& problem, const PackedLayer& other,
+                                   const BackwardProblem<T>& its) const {
+  run_with(problem, other, its, true);
 }
 
 template <class T>

@@ -6,12 +6,14 @@
 #pragma once
 
 #include <mutex>
+#include <optional>
 #include <string>
 
 #include "cells/registry.h"
 #include "contract/problem.h"
 #include "cpu/buffer.h"
 #include "cpu/plan.h"
+#include "cpu/pool.h"
 #include "cpu/task.h"
 
 namespace fusedrnn::cpu {
@@ -30,15 +32,26 @@ class PackedLayer {
   void forward(const ForwardProblem<T>& problem) const;
   void backward(const BackwardProblem<T>& problem) const;
 
-  Plan plan(const Sizes& sizes, bool backward) const;
+  // With another layer and a problem of the same T, B, H and P, both directions of a layer: side by side where that is
+  // expected to take less time than one after the other.
+  void forward_with(const ForwardProblem<T>& problem, const PackedLayer& other, const ForwardProblem<T>& its) const;
+  void backward_with(const BackwardProblem<T>& problem, const PackedLayer& other, const BackwardProblem<T>& its) const;
+
+  Plan plan(const Sizes& sizes, bool backward) const { return plan(sizes, backward, num_threads()); }
+  // One that takes half of the threads, if two problems of these sizes run side by side.
+  std::optional<Plan> plan_of_half(const Sizes& sizes, bool backward) const;
 
   // Checkpoints::steps for checkpoints at least `every` >= 1 steps apart; 0 for a cell of which nothing but y is kept.
   int64_t segment_steps(const Sizes& sizes, int64_t every) const;
 
  private:
   const BackwardPanels<T>& backward_panels() const;  // packed when first wanted
+  Plan plan(const Sizes& sizes, bool backward, int threads) const;
+
+  auto prepare(const ForwardProblem<T>& problem, int threads) const;
+  auto prepare(const BackwardProblem<T>& problem, int threads) const;
   template <class Problem>
-  Plan plan_of(const Problem& problem, bool backward) const;
+  void run_with(const Problem& problem, const PackedLayer& other, const Problem& its, bool backward) const;
 
   int cell_;
   Sizes sizes_;

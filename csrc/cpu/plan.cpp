@@ -67,6 +67,7 @@ Plan choose_for_rows_in_lanes(const PlanInput& in) {
   plan.lanes = Lanes::kRows;
   plan.threads = fork ? threads : 1;
   plan.step_cycles = fork ? together : alone;
+  plan.cycles = static_cast<double>(s.T) * plan.step_cycles + (fork ? kForkCycles : 0);
   return plan;
 }
 
@@ -75,7 +76,7 @@ Plan choose(const PlanInput& in) {
   const Sizes& s = in.sizes;
   Plan best;
   best.step_cycles = step_cycles(in, s.B, s.H);
-  double best_total = best.step_cycles * static_cast<double>(s.T);
+  best.cycles = best.step_cycles * static_cast<double>(s.T);
   for (const Split split : {Split::kRows, Split::kUnits}) {
     const int64_t parts = split == Split::kRows ? s.B : divide_up(s.H, in.vector_width);
     const int threads = static_cast<int>(std::min<int64_t>(in.threads, parts));
@@ -84,8 +85,8 @@ Plan choose(const PlanInput& in) {
                               ? step_cycles(in, divide_up(s.B, threads), s.H)
                               : (1 + kUneven) * step_cycles(in, s.B, divide_up(s.H, threads)) + kBarrierCycles;
     const double total = cycles * static_cast<double>(s.T) + kForkCycles;
-    if (total < best_total) {
-      best_total = total;
+    if (total < best.cycles) {
+      best.cycles = total;
       best.threads = threads;
       best.split = split;
       best.step_cycles = cycles;
@@ -116,6 +117,10 @@ Plan plan_backward(const PlanInput& in) {
 int64_t segment_steps(const Plan& backward, int64_t T, int64_t every) {
   const int64_t steps = std::min(every, std::max<int64_t>(1, T));
   return divide_up(steps, backward.chunk_steps) * backward.chunk_steps;
+}
+
+bool side_by_side(const Plan& whole, const Plan& half) {
+  return (half.threads > 1 ? half.cycles : half.cycles + kForkCycles) < 2 * whole.cycles;
 }
 
 std::string describe(const Plan& plan) {

@@ -22,8 +22,9 @@ struct Plan {
   int threads = 1;
   Split split = Split::kRows;
   Lanes lanes = Lanes::kUnits;  // follows from the problem alone
-  int64_t chunk_steps = 1;  // steps whose input products (forward) or weight gradients (backward) are made together
-  double step_cycles = 0;   // what the model expects one step to cost a thread, with its input product
+  int64_t chunk_steps = 1;      // steps whose input products (forward) or weight gradients (backward) are made together
+  double step_cycles = 0;       // what the model expects one step to cost a thread, with its input product
+  double cycles = 0;            // and all steps, with starting the threads
 };
 
 struct PlanInput {
@@ -44,6 +45,10 @@ Plan plan_backward(const PlanInput& input);
 // Steps of a segment between checkpoints: at least `every` >= 1, or all of them, and whole chunks of the backward pass,
 // so that the sums of the weight gradients are those without checkpoints.
 int64_t segment_steps(const Plan& backward, int64_t T, int64_t every);
+
+// Two problems, both of this size: whether to run them side by side, each as `half` says, or one after the other, each
+// as `whole` says.
+bool side_by_side(const Plan& whole, const Plan& half);
 
 std::string describe(const Plan& plan);
 

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -229,7 +230,16 @@ void run(int threads, TeamFunction function, void* context, Asking* asking) {
 }  // namespace
 
 Team::Team(int size, Asking* asking)
-    : size_(size), patience_(asking ? kPatience : std::numeric_limits<double>::infinity()), asking_(asking) {}
+    : size_(size),
+      stopped_(&own_stopped_),
+      patience_(asking ? kPatience : std::numeric_limits<double>::infinity()),
+      asking_(asking) {}
+
+Team::Team(int size, Team& whole, bool asks)
+    : size_(size),
+      stopped_(whole.stopped_),
+      patience_(asks ? whole.patience_ : std::numeric_limits<double>::infinity()),
+      asking_(asks ? whole.asking_ : nullptr) {}
 
 // The last to arrive decides for all, in the word that all of them wait for. Whether the work was stopped could have
 // another answer a moment later, and then some would leave and others wait for them at the next barrier.
@@ -262,7 +272,7 @@ void Team::ask() {
     asking_->question();
   } catch (...) {  // thrown on when every thread has left
     asking_->thrown = std::current_exception();
-    stopped_.store(true, std::memory_order_relaxed);
+    stopped_->store(true, std::memory_order_relaxed);
   }
   asking_->next = std::chrono::steady_clock::now() + kBetweenQuestions;
 }
@@ -273,6 +283,22 @@ void run_stoppable_team(int threads, TeamFunction function, void* context) {
   Asking asking{the_question.load(std::memory_order_relaxed), mode()};
   run(threads, function, context, asking.question ? &asking : nullptr);
   if (asking.thrown) std::rethrow_exception(std::exchange(asking.thrown, nullptr));
+}
+
+void run_two_teams(int threads, TeamFunction first, void* first_context, TeamFunction second, void* second_context) {
+  std::optional<Team> parts[2];
+  run_stoppable_team(2 * threads, [&](Team& team, int thread) {
+    const bool side_by_side = team.size() == 2 * threads;
+    const int size = std::min(threads, team.size());
+    if (thread == 0) {
+      parts[0].emplace(size, team, true);
+      if (side_by_side) parts[1].emplace(size, team, false);
+    }
+    team.barrier();
+    if (thread < size) first(first_context, *parts[0], thread);
+    if (side_by_side && thread >= size) second(second_context, *parts[1], thread - size);
+    if (!side_by_side && thread < size) second(second_context, *parts[0], thread);
+  });
 }
 
 void set_question(Question question) { the_question.store(question, std::memory_order_relaxed); }

@@ -22,6 +22,10 @@ struct Asking;  // what run_stoppable_team knows of its question
 class Team {
  public:
   Team(int size, Asking* asking);
+  // Part of another team: stopped when that is. Its thread 0 asks the question if `asks`.
+  Team(int size, Team& whole, bool asks);
+  Team(const Team&) = delete;
+  Team& operator=(const Team&) = delete;
   FUSEDRNN_INLINE int size() const { return size_; }
 
   // Returns when every thread of the team has arrived. What any of them wrote before is then visible to all. Whether
@@ -29,7 +33,7 @@ class Team {
   bool barrier();
 
   // Whether the work goes on, for threads that will not meet any more, or will meet before they leave.
-  FUSEDRNN_INLINE bool going() const { return !stopped_.load(std::memory_order_relaxed); }
+  FUSEDRNN_INLINE bool going() const { return !stopped_->load(std::memory_order_relaxed); }
 
   // Every thread says now and then what it has done, in cycles as the plan guesses them. The calling thread looks at
   // the clock when they are many, and asks the question when it is time.
@@ -40,7 +44,8 @@ class Team {
 
  private:
   const int size_;
-  std::atomic<bool> stopped_{false};
+  std::atomic<bool> own_stopped_{false};
+  std::atomic<bool>* const stopped_;  // the same for a team and its parts
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<uint32_t> phase_{0};
   alignas(64) double patience_;  // the calling thread's alone, as is the next
@@ -65,6 +70,15 @@ void run_team(int threads, Function&& function) {
 template <class Function>
 void run_stoppable_team(int threads, Function&& function) {
   run_stoppable_team(threads, team_function<Function>(), &function);
+}
+
+// Two functions side by side, each on a team of `threads` threads; where there are fewer threads than for both, one
+// after the other on a team of no more than `threads`. May be stopped.
+void run_two_teams(int threads, TeamFunction first, void* first_context, TeamFunction second, void* second_context);
+
+template <class First, class Second>
+void run_two_teams(int threads, First&& first, Second&& second) {
+  run_two_teams(threads, team_function<First>(), &first, team_function<Second>(), &second);
 }
 
 // The question of run_stoppable_team: "should this go on?" It throws if not. It is asked in the floating-point mode

@@ -34,12 +34,17 @@ def plans(
 
     `kind` is cell and dtype, in words.
     """
+
+    def plan(pack: PackedLayer, backward: bool) -> str:
+        half = pack.plan_of_half(steps, rows, backward) if bidirectional else None
+        if half is not None:
+            return f"directions side by side, each {half}"
+        whole = pack.plan(steps, rows, backward)
+        return f"directions one after the other, each {whole}" if bidirectional else whole
+
     for layer, pack in enumerate(packs):
-        passes = [f"forward: {pack.plan(steps, rows, False)}"]
-        passes += [f"backward: {pack.plan(steps, rows, True)}"] if training else []
+        passes = [f"forward: {plan(pack, False)}"] + ([f"backward: {plan(pack, True)}"] if training else [])
         yield f"layer {layer}: {kind}, {'; '.join(passes)}"
-    if bidirectional:
-        yield "directions: one after the other, each as above"
     yield "copies: x where its last axis is not contiguous or its memory not aligned; states likewise"
     if training:
         yield "copies: y, since backward reads the layer's own"

@@ -88,8 +88,8 @@ class Stack(NamedTuple):
         """Both directions of one layer: fills y and its part of the states, returns what is kept by direction."""
         batch = self.batch
         values = [self._new_values(segment) for _ in self.packs[layer]] if keep else []
-        for direction, pack in enumerate(self.packs[layer]):
-            pack.forward(
+        arguments = [
+            (
                 x,
                 batch.ids if layer == 0 else None,
                 self._states_at(batch.states, layer, direction),
@@ -101,6 +101,13 @@ class Stack(NamedTuple):
                 values[direction] if keep else None,
                 segment,
             )
+            for direction in range(self.sizes.directions)
+        ]
+        pack, *other = self.packs[layer]
+        if other:
+            pack.forward_with(arguments[0], other[0], arguments[1])
+        else:
+            pack.forward(*arguments[0])
         return values
 
     def backward(
@@ -147,10 +154,11 @@ class Stack(NamedTuple):
         """Both directions of one layer: fills dx by direction and its part of dstate0, returns the other gradients."""
         batch = self.batch
         shapes = self.sizes.shapes(layer)
-        grads: Gradients = {}
-        for direction, pack in enumerate(self.packs[layer]):
-            gradients = {prefix: self._empty(shape) for prefix, shape in shapes.items()}
-            pack.backward(
+        gradients = [
+            {prefix: self._empty(shape) for prefix, shape in shapes.items()} for _ in range(self.sizes.directions)
+        ]
+        arguments = [
+            (
                 kept.x,
                 batch.ids if layer == 0 else None,
                 self._states_at(batch.states, layer, direction),
@@ -164,11 +172,20 @@ class Stack(NamedTuple):
                 self._states_at(dstate_after, layer, direction),
                 dx[direction],
                 self._states_at(dstate0, layer, direction),
-                tuple(gradients.get(prefix) for prefix in PREFIXES),
+                tuple(gradients[direction].get(prefix) for prefix in PREFIXES),
             )
-            names = self.sizes.names(layer, direction)
-            grads |= {names[prefix]: value for prefix, value in gradients.items()}
-        return grads
+            for direction in range(self.sizes.directions)
+        ]
+        pack, *other = self.packs[layer]
+        if other:
+            pack.backward_with(arguments[0], other[0], arguments[1])
+        else:
+            pack.backward(*arguments[0])
+        return {
+            name: gradients[direction][prefix]
+            for direction in range(self.sizes.directions)
+            for prefix, name in self.sizes.names(layer, direction).items()
+        }
 
     # Arrays
 

@@ -61,11 +61,20 @@ class PackedLayer(Protocol):
     ) -> None:
         """Gradients of `forward`; `gradients` are those of w_ih, w_hh, b_ih, b_hh, w_hr."""
 
+    def forward_with(self, arguments: tuple[Any, ...], other: Any, its: tuple[Any, ...]) -> None:
+        """Run both directions of a layer: this one with `arguments` of `forward`, the `other` with `its`."""
+
+    def backward_with(self, arguments: tuple[Any, ...], other: Any, its: tuple[Any, ...]) -> None:
+        """Backward of both directions of a layer, likewise."""
+
     def segment_steps(self, steps: int, rows: int, every: int) -> int:
         """Steps between two states that forward keeps, for a backward that computes the others again."""
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
         """What would run, in words."""
+
+    def plan_of_half(self, steps: int, rows: int, backward: bool) -> str | None:
+        """What each direction of a layer would run if both run side by side; None if they would not."""
 
 
 class Backend(Protocol):

@@ -228,6 +228,17 @@ class Layer:
                 matrix_product(dgx_matrix, self._w_ih, dx_matrix)
                 places.scatter(dx_matrix, dx)
 
+    def forward_with(self, arguments: tuple[Any, ...], other: Layer, its: tuple[Any, ...]) -> None:
+        self.forward(*arguments)
+        other.forward(*its)
+
+    def backward_with(self, arguments: tuple[Any, ...], other: Layer, its: tuple[Any, ...]) -> None:
+        self.backward(*arguments)
+        other.backward(*its)
+
+    def plan_of_half(self, steps: int, rows: int, backward: bool) -> None:
+        return None
+
     def segment_steps(self, steps: int, rows: int, every: int) -> int:
         raise NotImplementedError(f"cuda: checkpoint_every must be None on a GPU for now, got {every}")
 

@@ -172,8 +172,8 @@ template <class T, int G, class Epilogue>
 FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t run, const T* panels, int64_t g0,
                              int64_t g1, Order order, Epilogue&& epilogue) {
   constexpr int W = Vec<T>::kWidth;
-  constexpr int kTogether = 4;                                        // tiles that share a run
-  constexpr int kSums = (kAccumulators > G ? kAccumulators : G) * W;  // of a tile
+  constexpr int kTogether = 24 / TileShape<G>::kRows > 4 ? 24 / TileShape<G>::kRows : 4;  // tiles that share a run
+  constexpr int kSums = (kAccumulators > G ? kAccumulators : G) * W;                      // of a tile
   if (M <= 0 || g1 <= g0) return;
   const int64_t pitch = K * G * W;
   const Heights heights(M, TileShape<G>::kRows);

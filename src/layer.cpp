@@ -52,6 +52,36 @@ class Layer : public Packed<T> {
     packed_.backward_with(problem, other.packed_, beside);
   }
 
+  static void forward_wave(const py::list& objects, const py::list& arguments) {
+    const std::vector<const Layer*> layers = layers_of(objects);
+    std::vector<ForwardProblem<T>> problems;
+    for (size_t i = 0; i < layers.size(); ++i)
+      problems.push_back(layers[i]->forward_problem(py::cast<py::tuple>(py::object(arguments[i]))));
+    check_chain("forward_wave", problems);
+    const py::gil_scoped_release released;
+    cpu::PackedLayer<T>::forward_wave(packed(layers), problems);
+  }
+
+  static void backward_wave(const py::list& objects, const py::list& arguments) {
+    const std::vector<const Layer*> layers = layers_of(objects);
+    std::vector<BackwardProblem<T>> problems;
+    for (size_t i = 0; i < layers.size(); ++i)
+      problems.push_back(layers[i]->backward_problem(py::cast<py::tuple>(py::object(arguments[i]))));
+    check_chain("backward_wave", problems);
+    const py::gil_scoped_release released;
+    cpu::PackedLayer<T>::backward_wave(packed(layers), problems);
+  }
+
+  static py::list plans_of_wave(const py::list& objects, int64_t T_, int64_t B, bool backward) {
+    const std::vector<const Layer*> layers = layers_of(objects);
+    std::vector<Sizes> sizes;
+    for (const Layer* layer : layers) sizes.push_back(layer->sizes_for(T_, B));
+    py::list texts;
+    for (const std::optional<cpu::Plan>& plan : cpu::PackedLayer<T>::plans_of_wave(packed(layers), sizes, backward))
+      texts.append(plan ? py::object(py::str(cpu::describe(*plan))) : py::none());
+    return texts;
+  }
+
   int64_t segment_steps(int64_t T_, int64_t B, int64_t every) const {
     return packed_.segment_steps(sizes_for(T_, B), every);
   }
@@ -73,6 +103,30 @@ class Layer : public Packed<T> {
     Sizes sizes = packed_.sizes();
     sizes.T = T_, sizes.B = B;
     return sizes;
+  }
+
+  static std::vector<const Layer*> layers_of(const py::list& objects) {
+    std::vector<const Layer*> layers;
+    for (const py::handle& object : objects) layers.push_back(py::cast<const Layer*>(object));
+    return layers;
+  }
+  static std::vector<const cpu::PackedLayer<T>*> packed(const std::vector<const Layer*>& layers) {
+    std::vector<const cpu::PackedLayer<T>*> all;
+    for (const Layer* layer : layers) all.push_back(&layer->packed_);
+    return all;
+  }
+
+  // x of a layer is y of the one before it, or dy dx.
+  static void check_chain(const char* function, const std::vector<ForwardProblem<T>>& problems) {
+    for (size_t i = 1; i < problems.size(); ++i)
+      if (problems[i].x.data != problems[i - 1].y.data) chain_is_broken(function);
+  }
+  static void check_chain(const char* function, const std::vector<BackwardProblem<T>>& problems) {
+    for (size_t i = 1; i < problems.size(); ++i)
+      if (problems[i].dy.data != problems[i - 1].dx.data) chain_is_broken(function);
+  }
+  [[noreturn]] static void chain_is_broken(const char* function) {
+    throw py::value_error(std::string(function) + ": each layer must read what the one before it writes");
   }
 
   static void check_same(const char* function, const Sizes& a, const Sizes& b) {
@@ -263,6 +317,10 @@ void bind(py::module_& module, const char* name, const char* packed_name) {
       .def("backward", &L::backward, "Likewise.")
       .def("forward_with", &L::forward_with, py::arg("arguments"), py::arg("other"), py::arg("its"))
       .def("backward_with", &L::backward_with, py::arg("arguments"), py::arg("other"), py::arg("its"))
+      .def_static("forward_wave", &L::forward_wave, py::arg("layers"), py::arg("arguments"))
+      .def_static("backward_wave", &L::backward_wave, py::arg("layers"), py::arg("arguments"))
+      .def_static("plans_of_wave", &L::plans_of_wave, py::arg("layers"), py::arg("steps"), py::arg("rows"),
+                  py::arg("backward"))
       .def("segment_steps", &L::segment_steps, py::arg("steps"), py::arg("rows"), py::arg("every"))
       .def("plan", &L::plan, py::arg("steps"), py::arg("rows"), py::arg("backward"))
       .def("plan_of_half", &L::plan_of_half, py::arg("steps"), py::arg("rows"), py::arg("backward"));

@@ -11,8 +11,8 @@ import long_calls
 import pytest
 
 LAYERS = [
-    *("forward-units", "forward-rows", "forward-directions", "forward-lanes"),
-    *("backward-units", "backward-rows", "backward-directions"),
+    *("forward-units", "forward-rows", "forward-directions", "forward-wave", "forward-lanes"),
+    *("backward-units", "backward-rows", "backward-directions", "backward-wave"),
 ]
 HALF_A_SECOND = 0.5
 

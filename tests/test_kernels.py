@@ -37,6 +37,8 @@ LARGE = [
     Case(T=150, B=50, I=20, H=140, lengths=True, projection=True),
     Case(cell="gru", T=40, B=2, I=7, H=300),
     Case(T=3, B=300, I=5, H=33, lengths=True, reset=True),
+    Case(T=700, B=2, I=9, H=36, num_layers=3, lengths=True, reset=True),
+    Case(cell="gru", T=900, B=1, I=30, H=64, num_layers=2),
 ]
 # So few units that vectors are filled with rows instead.
 FEW_UNITS = [
@@ -131,6 +133,8 @@ def test_the_plan_uses_threads_both_ways():
     assert any("3 threads by units" in plan for plan in plans)
     assert any("directions side by side" in plan for plan in plans)
     assert any("directions one after the other" in plan for plan in plans)
+    assert any("forward: layers as a wavefront" in plan for plan in plans)
+    assert any("backward: layers as a wavefront" in plan for plan in plans)
 
 
 @pytest.mark.parametrize("case", FEW_UNITS, ids=str)

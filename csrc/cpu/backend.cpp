@@ -1,5 +1,7 @@
 #include "cpu/backend.h"
 
+#include <algorithm>
+#include <deque>
 #include <utility>
 
 #include "contract/checked.h"
@@ -35,18 +37,15 @@ class Run {
       : order_(std::move(order)), task_(task), workspace_(workspace(task)), kernel_(kernel) {
     task_.workspace = workspace_.data();
   }
-  void start() const { run_stoppable_team(task_.plan.threads, on_team()); }
-  void start_beside(const Run& other) const { run_two_teams(task_.plan.threads, on_team(), other.on_team()); }
+  int threads() const { return task_.plan.threads; }
+  void flow(Progress* own, const Progress* input) { task_.progress = own, task_.input_progress = input; }
+  void operator()(Team& team, int thread) const { kernel_(task_, team, thread); }
 
  private:
-  auto on_team() const {
-    return [this](Team& team, int thread) { kernel_(task_, team, thread); };
-  }
-
-  const RowOrder order_;
+  RowOrder order_;
   Task task_;
-  const Buffer workspace_;
-  void (*const kernel_)(const Task&, Team&, int);
+  Buffer workspace_;
+  void (*kernel_)(const Task&, Team&, int);
 };
 
 }  // namespace
@@ -111,29 +110,20 @@ const BackwardPanels<T>& PackedLayer<T>::backward_panels() const {
 }
 
 template <class T>
-auto PackedLayer<T>::prepare(const ForwardProblem<T>& problem, int threads) const {
+auto PackedLayer<T>::prepare(const ForwardProblem<T>& problem, const Plan& plan) const {
   const CellKernels<T>& k = kernels().of<T>().cells[cell_];
   RowOrder order = order_rows(problem.sizes, problem.extent);
-  const ForwardTask<T> task{
-      &problem, weights_, forward_, plan(planned_sizes(problem), false, threads), order.row.data(), order.length.data(),
-      nullptr};
+  const ForwardTask<T> task{&problem, weights_, forward_, plan, order.row.data(), order.length.data(), nullptr};
   return Run<ForwardTask<T>>(std::move(order), task, k.forward_workspace, k.forward);
 }
 
 template <class T>
-auto PackedLayer<T>::prepare(const BackwardProblem<T>& problem, int threads) const {
+auto PackedLayer<T>::prepare(const BackwardProblem<T>& problem, const Plan& plan) const {
   const CellKernels<T>& k = kernels().of<T>().cells[cell_];
   RowOrder order = order_rows(problem.sizes, problem.extent);
-  const Sizes sizes = planned_sizes(problem);
-  const BackwardTask<T> task{&problem,
-                             weights_,
-                             backward_panels(),
-                             forward_,
-                             plan(sizes, true, threads),
-                             plan(sizes, false, threads).chunk_steps,
-                             order.row.data(),
-                             order.length.data(),
-                             nullptr};
+  const int64_t forward_chunk = this->plan(planned_sizes(problem), false, plan.threads).chunk_steps;
+  const BackwardTask<T> task{&problem,      weights_,         backward_panels(),   forward_, plan,
+                             forward_chunk, order.row.data(), order.length.data(), nullptr};
   return Run<BackwardTask<T>>(std::move(order), task, k.backward_workspace, k.backward);
 }
 
@@ -164,28 +154,99 @@ int64_t PackedLayer<T>::segment_steps(const Sizes& sizes, int64_t every) const {
   return cpu::segment_steps(plan(sizes, true), sizes.T, every);
 }
 
+// Those of a few layers together; none if they do better one after the other.
+template <class T>
+std::vector<Plan> PackedLayer<T>::plans_together(const std::vector<const PackedLayer*>& layers,
+                                                 const std::vector<Sizes>& sizes, bool backward) {
+  if (layers.size() < 2) return {};
+  std::vector<Plan> plans;
+  double one_after_the_other = 0;
+  for (size_t i = 0; i < layers.size(); ++i) one_after_the_other += layers[i]->plan(sizes[i], backward).cycles;
+  // As many threads for each layer; one that has no use for them says how many the others get.
+  for (int threads = num_threads() / static_cast<int>(layers.size()), most = 0; threads > 0 && threads != most;) {
+    plans.clear();
+    most = threads;
+    for (size_t i = 0; i < layers.size(); ++i) {
+      plans.push_back(layers[i]->plan(sizes[i], backward, most));
+      threads = std::min(threads, plans.back().threads);
+    }
+  }
+  if (plans.empty()) return plans;
+  if (make_wave(plans, sizes.front(), backward) >= one_after_the_other) plans.clear();
+  return plans;
+}
+
+template <class T>
+template <class Problem>
+void PackedLayer<T>::run_alone(const Problem& problem, bool backward) const {
+  const auto run = prepare(problem, plan(planned_sizes(problem), backward));
+  run_stoppable_team(run.threads(), [&](Team& team, int thread) { run(team, thread); });
+}
+
 template <class T>
 template <class Problem>
 void PackedLayer<T>::run_with(const Problem& problem, const PackedLayer& other, const Problem& its,
                               bool backward) const {
-  if (!plan_of_half(planned_sizes(problem), backward)) {
-    prepare(problem, num_threads()).start();
-    other.prepare(its, num_threads()).start();
+  const std::optional<Plan> half = plan_of_half(planned_sizes(problem), backward);
+  if (!half) {
+    run_alone(problem, backward);
+    other.run_alone(its, backward);
     return;
   }
-  const int half = num_threads() / 2;
-  const auto run = prepare(problem, half), beside = other.prepare(its, half);
-  run.start_beside(beside);
+  const decltype(prepare(problem, *half)) runs[] = {prepare(problem, *half), other.prepare(its, *half)};
+  run_teams(2, half->threads, [&](int part, Team& team, int thread) { runs[part](team, thread); });
+}
+
+// As many layers together as there are threads for.
+template <class T>
+std::vector<std::optional<Plan>> PackedLayer<T>::plans_of_wave(const std::vector<const PackedLayer*>& layers,
+                                                               const std::vector<Sizes>& sizes, bool backward) {
+  std::vector<std::optional<Plan>> all(layers.size());
+  for (size_t begin = 0, end; begin < layers.size(); begin = end) {
+    end = std::min(begin + num_threads(), layers.size());
+    const std::vector<Plan> plans = plans_together({layers.begin() + begin, layers.begin() + end},
+                                                   {sizes.begin() + begin, sizes.begin() + end}, backward);
+    std::copy(plans.begin(), plans.end(), all.begin() + begin);
+  }
+  return all;
+}
+
+template <class T>
+template <class Problem>
+void PackedLayer<T>::run_wave(const std::vector<const PackedLayer*>& layers, const std::vector<Problem>& problems,
+                              bool backward) {
+  std::vector<Sizes> sizes;
+  for (const Problem& problem : problems) sizes.push_back(planned_sizes(problem));
+  const std::vector<std::optional<Plan>> plans = plans_of_wave(layers, sizes, backward);
+  for (size_t begin = 0, end; begin < layers.size(); begin = end) {
+    end = begin + 1;
+    if (!plans[begin]) {
+      layers[begin]->run_alone(problems[begin], backward);
+      continue;
+    }
+    const size_t most = std::min(begin + num_threads(), layers.size());
+    while (end < most && plans[end] && plans[end]->threads == plans[begin]->threads) ++end;
+    std::vector<decltype(layers[0]->prepare(problems[0], *plans[0]))> runs;
+    std::deque<Progress> progress;
+    for (size_t i = begin; i < end; ++i) {
+      const Progress* input = progress.empty() ? nullptr : &progress.back();
+      progress.emplace_back(plans[i]->threads);
+      runs.push_back(layers[i]->prepare(problems[i], *plans[i]));
+      runs.back().flow(&progress.back(), input);
+    }
+    run_teams(static_cast<int>(runs.size()), plans[begin]->threads,
+              [&](int part, Team& team, int thread) { runs[part](team, thread); });
+  }
 }
 
 template <class T>
 void PackedLayer<T>::forward(const ForwardProblem<T>& problem) const {
-  prepare(problem, num_threads()).start();
+  run_alone(problem, false);
 }
 
 template <class T>
 void PackedLayer<T>::backward(const BackwardProblem<T>& problem) const {
-  prepare(problem, num_threads()).start();
+  run_alone(problem, true);
 }
 
 template <class T>
@@ -198,6 +259,18 @@ template <class T>
 void PackedLayer<T>::backward_with(const BackwardProblem<T>& problem, const PackedLayer& other,
                                    const BackwardProblem<T>& its) const {
   run_with(problem, other, its, true);
+}
+
+template <class T>
+void PackedLayer<T>::forward_wave(const std::vector<const PackedLayer*>& layers,
+                                  const std::vector<ForwardProblem<T>>& problems) {
+  run_wave(layers, problems, false);
+}
+
+template <class T>
+void PackedLayer<T>::backward_wave(const std::vector<const PackedLayer*>& layers,
+                                   const std::vector<BackwardProblem<T>>& problems) {
+  run_wave(layers, problems, true);
 }
 
 template <class T>

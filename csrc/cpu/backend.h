@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "cells/registry.h"
 #include "contract/problem.h"
@@ -37,9 +38,19 @@ class PackedLayer {
   void forward_with(const ForwardProblem<T>& problem, const PackedLayer& other, const ForwardProblem<T>& its) const;
   void backward_with(const BackwardProblem<T>& problem, const PackedLayer& other, const BackwardProblem<T>& its) const;
 
+  // Layers of which each is the input of the next one: x of a problem is y of the one before it, backward dy is dx. As
+  // a wavefront where that is expected to take less time than one after the other.
+  static void forward_wave(const std::vector<const PackedLayer*>& layers,
+                           const std::vector<ForwardProblem<T>>& problems);
+  static void backward_wave(const std::vector<const PackedLayer*>& layers,
+                            const std::vector<BackwardProblem<T>>& problems);
+
   Plan plan(const Sizes& sizes, bool backward) const { return plan(sizes, backward, num_threads()); }
   // One that takes half of the threads, if two problems of these sizes run side by side.
   std::optional<Plan> plan_of_half(const Sizes& sizes, bool backward) const;
+  // Those of layers as a wavefront, given the sizes of each; none for layers that do not run so.
+  static std::vector<std::optional<Plan>> plans_of_wave(const std::vector<const PackedLayer*>& layers,
+                                                        const std::vector<Sizes>& sizes, bool backward);
 
   // Checkpoints::steps for checkpoints at least `every` >= 1 steps apart; 0 for a cell of which nothing but y is kept.
   int64_t segment_steps(const Sizes& sizes, int64_t every) const;
@@ -48,8 +59,15 @@ class PackedLayer {
   const BackwardPanels<T>& backward_panels() const;  // packed when first wanted
   Plan plan(const Sizes& sizes, bool backward, int threads) const;
 
-  auto prepare(const ForwardProblem<T>& problem, int threads) const;
-  auto prepare(const BackwardProblem<T>& problem, int threads) const;
+  auto prepare(const ForwardProblem<T>& problem, const Plan& plan) const;
+  auto prepare(const BackwardProblem<T>& problem, const Plan& plan) const;
+  template <class Problem>
+  void run_alone(const Problem& problem, bool backward) const;
+  static std::vector<Plan> plans_together(const std::vector<const PackedLayer*>& layers,
+                                          const std::vector<Sizes>& sizes, bool backward);
+  template <class Problem>
+  static void run_wave(const std::vector<const PackedLayer*>& layers, const std::vector<Problem>& problems,
+                       bool backward);
   template <class Problem>
   void run_with(const Problem& problem, const PackedLayer& other, const Problem& its, bool backward) const;
 

@@ -76,10 +76,12 @@ class BackwardPass {
   bool go_back(const Kept& kept, int64_t begin, int64_t end, Team& team, int thread) const {
     for (int64_t s1 = end, s0; s1 > begin; s1 = s0) {
       s0 = larger(begin, s1 - task_.plan.chunk_steps);
+      if (task_.input_progress && !task_.input_progress->wait(clock_.steps() - s0, team, true)) return false;
       int64_t count = 0;  // rows of the chunk, step by step in rising order
       for (int64_t s = s0; s < s1; ++s) count += clock_.live(s);
       steps_.go_back(kept, s0, s1, count, team, thread);
       if (!chunk_.add(kept, s0, s1, count, s1 == clock_.steps(), team, thread)) return false;
+      if (task_.progress) task_.progress->reached(clock_.steps() - s0, team, thread);
     }
     return true;
   }

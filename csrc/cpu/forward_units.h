@@ -61,11 +61,13 @@ class ForwardOfUnits {
     const int64_t steps = clock_.steps();
     for (int64_t s0 = 0; s0 < steps; s0 += task_.plan.chunk_steps) {
       const int64_t s1 = smaller(s0 + task_.plan.chunk_steps, steps);
+      if (task_.input_progress && !task_.input_progress->wait(s1, team, task_.plan.split == Split::kUnits)) return;
       input_.make(s0, s1, share, thread, by_turns(task_.turn));
       for (int64_t s = s0; s < s1; ++s) {
         if (enters_segment(s)) keep_states(s, share);
         if (!step(s, s - s0, share, team, thread)) return;
       }
+      if (task_.progress) task_.progress->reached(s1, team, thread);
     }
   }
 

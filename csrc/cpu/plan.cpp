@@ -1,6 +1,7 @@
 #include "cpu/plan.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace fusedrnn::cpu {
 namespace {
@@ -17,6 +18,7 @@ constexpr double kEpilogueCycles = 40;  // a vector of units: activations and up
 constexpr double kMoving = 1.5;  // what rows in lanes cost more, since all that is read and written changes places
 constexpr double kBarrierCycles = 400;
 constexpr double kUneven = 0.05;  // of a step, by which the slowest thread is later than the others: all wait for it
+constexpr int64_t kWaves = 16;    // chunks of layers as a wavefront: the last layer begins so much later than the first
 constexpr double kForkCycles = 8000;            // wake the workers, share the work out, join
 constexpr int64_t kGateBytes = 512 << 10;       // input products of a chunk, a thread
 constexpr int64_t kGradientBytes = 2560 << 10;  // gate gradients of a chunk
@@ -121,6 +123,20 @@ int64_t segment_steps(const Plan& backward, int64_t T, int64_t every) {
 
 bool side_by_side(const Plan& whole, const Plan& half) {
   return (half.threads > 1 ? half.cycles : half.cycles + kForkCycles) < 2 * whole.cycles;
+}
+
+double make_wave(std::vector<Plan>& plans, const Sizes& sizes, bool backward) {
+  const int64_t T = std::max<int64_t>(1, sizes.T);
+  // Long enough for the input products of a chunk to share the weights.
+  const int64_t steps = std::max(divide_up(kRowsTogether, std::max<int64_t>(1, sizes.B)), divide_up(T, kWaves));
+  double slowest = 0, chunk = 0;
+  for (Plan& plan : plans) {
+    if (plan.lanes == Lanes::kRows) return std::numeric_limits<double>::infinity();
+    if (!backward) plan.chunk_steps = std::min(plan.chunk_steps, steps);
+    slowest = std::max(slowest, plan.cycles);
+    chunk = std::max(chunk, static_cast<double>(plan.chunk_steps) / static_cast<double>(T));
+  }
+  return slowest * (1 + static_cast<double>(plans.size() - 1) * chunk) + kForkCycles;
 }
 
 std::string describe(const Plan& plan) {

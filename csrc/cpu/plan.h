@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "contract/problem.h"
 
@@ -49,6 +50,11 @@ int64_t segment_steps(const Plan& backward, int64_t T, int64_t every);
 // Two problems, both of this size: whether to run them side by side, each as `half` says, or one after the other, each
 // as `whole` says.
 bool side_by_side(const Plan& whole, const Plan& half);
+
+// Layers as a wavefront, each as its plan says: while one is in some steps, the one above it is in earlier ones.
+// Shortens the chunks of plans (forward) so that they overlap; those of backward follow from the problem. The cycles
+// that it is expected to take; infinity where a plan cannot go along.
+double make_wave(std::vector<Plan>& plans, const Sizes& sizes, bool backward);
 
 std::string describe(const Plan& plan);
 

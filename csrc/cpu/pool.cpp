@@ -7,11 +7,12 @@
 #include <fstream>
 #include <limits>
 #include <memory>
-#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
+
+#include "cpu/relax.h"
 
 #if defined(__linux__)
 #include <pthread.h>
@@ -23,14 +24,6 @@
 
 namespace fusedrnn::cpu {
 namespace {
-
-void relax() {
-#if defined(__x86_64__) || defined(_M_X64)
-  _mm_pause();
-#else
-  std::this_thread::yield();
-#endif
-}
 
 // What floating-point operations of this thread do in special cases.
 using Mode = unsigned;
@@ -285,19 +278,18 @@ void run_stoppable_team(int threads, TeamFunction function, void* context) {
   if (asking.thrown) std::rethrow_exception(std::exchange(asking.thrown, nullptr));
 }
 
-void run_two_teams(int threads, TeamFunction first, void* first_context, TeamFunction second, void* second_context) {
-  std::optional<Team> parts[2];
-  run_stoppable_team(2 * threads, [&](Team& team, int thread) {
-    const bool side_by_side = team.size() == 2 * threads;
+void run_teams(int count, int threads, PartFunction function, void* context) {
+  std::deque<Team> parts;
+  run_stoppable_team(count * threads, [&](Team& team, int thread) {
+    const bool side_by_side = team.size() == count * threads;
     const int size = std::min(threads, team.size());
-    if (thread == 0) {
-      parts[0].emplace(size, team, true);
-      if (side_by_side) parts[1].emplace(size, team, false);
-    }
+    if (thread == 0)
+      for (int part = 0; part < (side_by_side ? count : 1); ++part) parts.emplace_back(size, team, part == 0);
     team.barrier();
-    if (thread < size) first(first_context, *parts[0], thread);
-    if (side_by_side && thread >= size) second(second_context, *parts[1], thread - size);
-    if (!side_by_side && thread < size) second(second_context, *parts[0], thread);
+    if (side_by_side)
+      function(context, thread / size, parts[thread / size], thread % size);
+    else if (thread < size)
+      for (int part = 0; part < count; ++part) function(context, part, parts[0], thread);
   });
 }
 

@@ -12,6 +12,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
 
 #include "contract/inline.h"
 
@@ -72,13 +73,17 @@ void run_stoppable_team(int threads, Function&& function) {
   run_stoppable_team(threads, team_function<Function>(), &function);
 }
 
-// Two functions side by side, each on a team of `threads` threads; where there are fewer threads than for both, one
-// after the other on a team of no more than `threads`. May be stopped.
-void run_two_teams(int threads, TeamFunction first, void* first_context, TeamFunction second, void* second_context);
+// Parts 0 .. count - 1 of some work side by side, each on a team of `threads` threads; where there are fewer threads
+// than for all, one after the other on a team of no more than `threads`. May be stopped.
+using PartFunction = void (*)(void* context, int part, Team& team, int thread);
+void run_teams(int count, int threads, PartFunction function, void* context);
 
-template <class First, class Second>
-void run_two_teams(int threads, First&& first, Second&& second) {
-  run_two_teams(threads, team_function<First>(), &first, team_function<Second>(), &second);
+template <class Function>
+void run_teams(int count, int threads, Function&& function) {
+  const PartFunction call = [](void* context, int part, Team& team, int thread) {
+    (*static_cast<std::remove_reference_t<Function>*>(context))(part, team, thread);
+  };
+  run_teams(count, threads, call, &function);
 }
 
 // The question of run_stoppable_team: "should this go on?" It throws if not. It is asked in the floating-point mode

@@ -9,6 +9,7 @@
 #include "contract/philox.h"
 #include "contract/problem.h"
 #include "cpu/plan.h"
+#include "cpu/progress.h"
 #include "optimisers/registry.h"
 
 namespace fusedrnn::cpu {
@@ -40,6 +41,9 @@ struct ForwardTask {
   const int64_t* length;  // (B)
   char* workspace;        // aligned to 64 bytes
   int64_t turn = 0;       // steps that came before, for the order of panels: odd or even, see by_turns
+  // Of layers as a wavefront: how far this pass has come, and the one that makes its x. nullptr: nobody waits.
+  Progress* progress = nullptr;
+  const Progress* input_progress = nullptr;
 };
 
 template <class T>
@@ -53,6 +57,8 @@ struct BackwardTask {
   const int64_t* row;
   const int64_t* length;
   char* workspace;
+  Progress* progress = nullptr;              // as in forward
+  const Progress* input_progress = nullptr;  // of the pass that makes dy
 };
 
 // A matrix product, see cpu/matmul.h.

@@ -28,23 +28,42 @@ def steps_and_rows(where: str, x_shape: Any, input_size: int, batch_first: bool)
 
 
 def plans(
-    packs: Sequence[PackedLayer], kind: str, steps: int, rows: int, *, bidirectional: bool, training: bool
+    packs: Sequence[PackedLayer],
+    kind: str,
+    steps: int,
+    rows: int,
+    *,
+    bidirectional: bool,
+    dropout: bool,
+    training: bool,
 ) -> Iterator[str]:
     """A line for each layer, given its packed weights of one direction, and lines on what all have in common.
 
-    `kind` is cell and dtype, in words.
+    `kind` is cell and dtype, in words; with `dropout` something comes between the layers in training.
     """
+    passes = ["forward", "backward"] if training else ["forward"]
+    alone = len(packs) == 1 or bidirectional or (dropout and training)
+    waves = {name: {} if alone else _wave(packs, steps, rows, name == "backward") for name in passes}
 
-    def plan(pack: PackedLayer, backward: bool) -> str:
+    def plan(layer: int, name: str) -> str:
+        if waves[name].get(layer) is not None:
+            return f"layers as a wavefront, each {waves[name][layer]}"
+        pack, backward = packs[layer], name == "backward"
         half = pack.plan_of_half(steps, rows, backward) if bidirectional else None
         if half is not None:
             return f"directions side by side, each {half}"
         whole = pack.plan(steps, rows, backward)
         return f"directions one after the other, each {whole}" if bidirectional else whole
 
-    for layer, pack in enumerate(packs):
-        passes = [f"forward: {plan(pack, False)}"] + ([f"backward: {plan(pack, True)}"] if training else [])
-        yield f"layer {layer}: {kind}, {'; '.join(passes)}"
+    for layer in range(len(packs)):
+        yield f"layer {layer}: {kind}, {'; '.join(f'{name}: {plan(layer, name)}' for name in passes)}"
     yield "copies: x where its last axis is not contiguous or its memory not aligned; states likewise"
     if training:
         yield "copies: y, since backward reads the layer's own"
+
+
+def _wave(packs: Sequence[PackedLayer], steps: int, rows: int, backward: bool) -> dict[int, str | None]:
+    """What each layer runs as part of a wavefront, by layer."""
+    order = range(len(packs))[::-1] if backward else range(len(packs))
+    found = packs[0].plans_of_wave([packs[layer] for layer in order], steps, rows, backward)
+    return dict(zip(order, found, strict=True))

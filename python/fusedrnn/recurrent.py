@@ -212,7 +212,9 @@ class Recurrent(RecurrentWeights):
         head = f"{type(self).__name__} of x (T, B, I) = ({steps}, {rows}, {self.input_size}): {self._backend.summary()}"
         packs = [self._packed(layer, 0) for layer in range(self.num_layers)]
         kind = f"{self._sizes.cell.name}, {self.dtype.name}"
-        lines = explanation.plans(packs, kind, steps, rows, bidirectional=self.bidirectional, training=training)
+        lines = explanation.plans(
+            packs, kind, steps, rows, bidirectional=self.bidirectional, dropout=self.dropout > 0, training=training
+        )
         return "\n".join([head, *lines])
 
     def _stack(self, layout: Layout, batch: Batch) -> Stack:

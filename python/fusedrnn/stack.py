@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,32 +63,47 @@ class Stack(NamedTuple):
         self, y: np.ndarray, kept: list[Kept] | None, drop: Dropped | None, checkpoint_every: int | None = None
     ) -> States:
         """Fill y (T, B, D*P), a view, and return the states after the last step; with `kept`, add an entry a layer."""
-        batch = self.batch
+        batch, last = self.batch, self.sizes.num_layers - 1
         state_after = self._new_states()
         x = batch.x
+        waiting: list[tuple[Any, ...]] = []  # arguments of the layers below, which run together with this one
         for layer in range(self.sizes.num_layers):
-            last = layer == self.sizes.num_layers - 1
-            out = y if last else self._empty((batch.steps, batch.rows, y.shape[2]))
+            out = y if layer == last else self._empty((batch.steps, batch.rows, y.shape[2]))
             segment = 0 if checkpoint_every is None else self._segment_steps(layer, checkpoint_every)
-            values = self._forward_layer(layer, x, out, state_after, kept is not None, segment)
+            values = None if kept is None else [self._new_values(segment) for _ in self.packs[layer]]
+            arguments = self._forward_arguments(layer, x, out, state_after, values, segment)
             if kept is not None:
-                kept.append(Kept(x, out, values, segment))
-            x = out if drop is None or last else drop.apply(layer, out)
+                kept.append(Kept(x, out, values or [], segment))
+            if self._in_waves(drop):
+                waiting += arguments
+            else:
+                pack, *other = self.packs[layer]
+                if other:
+                    pack.forward_with(arguments[0], other[0], arguments[1])
+                else:
+                    pack.forward(*arguments[0])
+            x = out if drop is None or layer == last else drop.apply(layer, out)
+        if waiting:
+            packs = [packs[0] for packs in self.packs]
+            packs[0].forward_wave(packs, waiting)
         return state_after
 
-    def _forward_layer(
+    def _in_waves(self, drop: Dropped | None) -> bool:
+        """Whether all layers go to the kernels in one call: each then reads what the one below has just written."""
+        return self.sizes.num_layers > 1 and self.sizes.directions == 1 and drop is None
+
+    def _forward_arguments(
         self,
         layer: int,
         x: np.ndarray | None,
         y: np.ndarray,
         state_after: States,
-        keep: bool,
+        values: list[Values] | None,
         segment: int,
-    ) -> list[Values]:
-        """Both directions of one layer: fills y and its part of the states, returns what is kept by direction."""
+    ) -> list[tuple[Any, ...]]:
+        """By direction: the kernel fills y, its part of the states, and `values`, if there are any."""
         batch = self.batch
-        values = [self._new_values(segment) for _ in self.packs[layer]] if keep else []
-        arguments = [
+        return [
             (
                 x,
                 batch.ids if layer == 0 else None,
@@ -98,17 +113,11 @@ class Stack(NamedTuple):
                 bool(direction),
                 self._columns(y, direction),
                 self._states_at(state_after, layer, direction),
-                values[direction] if keep else None,
+                None if values is None else values[direction],
                 segment,
             )
             for direction in range(self.sizes.directions)
         ]
-        pack, *other = self.packs[layer]
-        if other:
-            pack.forward_with(arguments[0], other[0], arguments[1])
-        else:
-            pack.forward(*arguments[0])
-        return values
 
     def backward(
         self,
@@ -126,6 +135,7 @@ class Stack(NamedTuple):
         dstate0 = self._new_states()
         dx: np.ndarray | None = None
         d_layer = dy
+        waiting: list[tuple[Any, ...]] = []  # as in forward, from the last layer down
         for layer in reversed(range(self.sizes.num_layers)):
             below = kept[layer]
             inside: list[np.ndarray | None] = [None] * self.sizes.directions
@@ -133,16 +143,30 @@ class Stack(NamedTuple):
                 if layer == 0:
                     dx, inside[0] = self.layout.new_sequence(self.batch.steps, self.batch.rows, self.sizes.input_size)
                 inside = [self._empty(below.x.shape) if part is None else part for part in inside]
-            grads |= self._backward_layer(layer, below, d_layer, dstate_after, inside, dstate0)
+            gradients = self._new_gradients(layer)
+            arguments = self._backward_arguments(layer, below, d_layer, dstate_after, inside, dstate0, gradients)
+            for direction, values in enumerate(gradients):
+                grads |= {name: values[prefix] for prefix, name in self.sizes.names(layer, direction).items()}
+            if self._in_waves(drop):
+                waiting += arguments
+            else:
+                pack, *other = self.packs[layer]
+                if other:
+                    pack.backward_with(arguments[0], other[0], arguments[1])
+                else:
+                    pack.backward(*arguments[0])
             if inside[0] is not None and inside[-1] is not inside[0]:
                 inside[0] += inside[1]
             d_layer = inside[0]
             if d_layer is not None and layer > 0 and drop is not None:
                 # x of this layer = drop.apply(layer - 1, y of the one below)
                 d_layer = drop.apply(layer - 1, d_layer)
+        if waiting:
+            packs = [packs[0] for packs in reversed(self.packs)]
+            packs[0].backward_wave(packs, waiting)
         return dx, dstate0, grads
 
-    def _backward_layer(
+    def _backward_arguments(
         self,
         layer: int,
         kept: Kept,
@@ -150,14 +174,11 @@ class Stack(NamedTuple):
         dstate_after: States | None,
         dx: Sequence[np.ndarray | None],
         dstate0: States,
-    ) -> Gradients:
-        """Both directions of one layer: fills dx by direction and its part of dstate0, returns the other gradients."""
+        gradients: Sequence[Gradients],
+    ) -> list[tuple[Any, ...]]:
+        """By direction: the kernel fills dx, its part of dstate0, and the gradients, by prefix."""
         batch = self.batch
-        shapes = self.sizes.shapes(layer)
-        gradients = [
-            {prefix: self._empty(shape) for prefix, shape in shapes.items()} for _ in range(self.sizes.directions)
-        ]
-        arguments = [
+        return [
             (
                 kept.x,
                 batch.ids if layer == 0 else None,
@@ -176,22 +197,17 @@ class Stack(NamedTuple):
             )
             for direction in range(self.sizes.directions)
         ]
-        pack, *other = self.packs[layer]
-        if other:
-            pack.backward_with(arguments[0], other[0], arguments[1])
-        else:
-            pack.backward(*arguments[0])
-        return {
-            name: gradients[direction][prefix]
-            for direction in range(self.sizes.directions)
-            for prefix, name in self.sizes.names(layer, direction).items()
-        }
 
     # Arrays
 
     def _empty(self, shape: tuple[int, ...]) -> np.ndarray:
         value: np.ndarray = self.layout.backend.empty(shape, self.layout.dtype)
         return value
+
+    def _new_gradients(self, layer: int) -> list[Gradients]:
+        """Of the weights, by direction and prefix."""
+        shapes = self.sizes.shapes(layer)
+        return [{prefix: self._empty(shape) for prefix, shape in shapes.items()} for _ in range(self.sizes.directions)]
 
     def _new_states(self) -> States:
         sizes, rows = self.sizes, self.batch.rows

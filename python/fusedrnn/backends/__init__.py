@@ -67,6 +67,18 @@ class PackedLayer(Protocol):
     def backward_with(self, arguments: tuple[Any, ...], other: Any, its: tuple[Any, ...]) -> None:
         """Backward of both directions of a layer, likewise."""
 
+    @staticmethod
+    def forward_wave(layers: Any, arguments: Any) -> None:
+        """Run layers one upon the other, each with its arguments of `forward`: x of each is y of the one before it."""
+
+    @staticmethod
+    def backward_wave(layers: Any, arguments: Any) -> None:
+        """Backward of layers from the last one down: dy of each is dx of the one before it."""
+
+    @staticmethod
+    def plans_of_wave(layers: Any, steps: int, rows: int, backward: bool) -> list[str | None]:
+        """What each of these would run as part of a wavefront; None if it would not."""
+
     def segment_steps(self, steps: int, rows: int, every: int) -> int:
         """Steps between two states that forward keeps, for a backward that computes the others again."""
 

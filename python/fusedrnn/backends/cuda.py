@@ -236,8 +236,22 @@ class Layer:
         self.backward(*arguments)
         other.backward(*its)
 
+    @staticmethod
+    def forward_wave(layers: list[Layer], arguments: list[tuple[Any, ...]]) -> None:
+        for layer, its in zip(layers, arguments, strict=True):
+            layer.forward(*its)
+
+    @staticmethod
+    def backward_wave(layers: list[Layer], arguments: list[tuple[Any, ...]]) -> None:
+        for layer, its in zip(layers, arguments, strict=True):
+            layer.backward(*its)
+
     def plan_of_half(self, steps: int, rows: int, backward: bool) -> None:
         return None
+
+    @staticmethod
+    def plans_of_wave(layers: list[Layer], steps: int, rows: int, backward: bool) -> list[str | None]:
+        return [None] * len(layers)
 
     def segment_steps(self, steps: int, rows: int, every: int) -> int:
         raise NotImplementedError(f"cuda: checkpoint_every must be None on a GPU for now, got {every}")

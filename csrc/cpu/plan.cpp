@@ -33,6 +33,7 @@ int64_t chunk_of(const PlanInput& in, int64_t rows, int64_t units) {
 
 // The product of `rows` rows with the panels of `groups` groups of units on one thread.
 double product_cycles(const PlanInput& in, int64_t rows, int64_t groups, int64_t contraction) {
+  if (rows == 0) return 0;
   const double vectors = static_cast<double>(groups) * in.gates;
   const double bytes = vectors * in.vector_width * in.element_bytes * contraction;
   const double multiply = std::max<double>(rows, kRowsToSaturate) * vectors * contraction / kFmaPerCycle;

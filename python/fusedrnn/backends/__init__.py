@@ -171,6 +171,9 @@ class Backend(Protocol):
     def sums_of_squares(self, arrays: Sequence[Any]) -> Any:
         """The sum of squares of each of some dense arrays of one dtype, in float64."""
 
+    def running_dtype(self, dtype: np.dtype) -> np.dtype:
+        """Of states from step to step, where those that are given and returned have `dtype`."""
+
     def pack(self, cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> PackedLayer:
         """The weights of one layer and direction; None where there are none."""
 

@@ -71,6 +71,9 @@ class CpuBackend:
     def protect(self, value: np.ndarray, on: bool) -> None:
         value.flags.writeable = not on
 
+    def running_dtype(self, dtype: np.dtype) -> np.dtype:
+        return dtype
+
     def dropout(self, x: np.ndarray, p: float, *, seed: int, site: int, step: int, row_offset: int) -> np.ndarray:
         out = _core.empty(x.shape, x.dtype)
         _core.dropout(self.dense(x), out, p, seed, site, step, row_offset)

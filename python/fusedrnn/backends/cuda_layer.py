@@ -1,0 +1,294 @@
+"""One recurrent layer in one direction on a GPU: the loops of `_cuda`, and the large products around them.
+
+Steps go chunk by chunk (`cuda_places.chunk_steps`), for each the products and a launch of the loop, so that what a
+product makes is held for one chunk alone. With checkpoints backward makes what forward did not keep again, by the very
+calls that made it. So every result has the bits that it has without.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fusedrnn import _core
+from fusedrnn.backends.cuda_arrays import CudaArrays, matrix_product, sum_by_id
+from fusedrnn.backends.cuda_parts import Array, on_current, parts, stream
+from fusedrnn.backends.cuda_places import Lengths, Places, chunk_steps
+from fusedrnn.backends.cuda_running import Total, running_states
+
+ARRAYS = CudaArrays()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What forward keeps of the steps [begin, end): gates, states and h before the projection, as (places, ..)."""
+
+    begin: int
+    end: int
+    arrays: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """What forward and backward of one batch share."""
+
+    places: Places
+    state_in: tuple[Any, ...]
+    y: Array
+
+
+class Layer:
+    """The weights of one layer in one direction; see `fusedrnn.backends.PackedLayer`."""
+
+    def __init__(self, cell: str, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, w_hr: Any) -> None:
+        info = _core.cells()[cell]
+        self._cell, self._one_gate_gradient, self._saved = cell, info["one_gate_gradient"], info["saved"]
+        self._w_ih, self._w_hr = w_ih, w_hr
+        self._loop_weights = (w_hh, b_ih, b_hh, w_hr)
+        self._gates, self._outputs = w_hh.shape
+        self._hidden = self._gates // info["gates"]
+        self.states = info["states"]
+
+    def forward(
+        self,
+        x: Any,
+        ids: Any,
+        state_in: tuple[Any, ...],
+        lengths: Lengths | None,
+        reset: Any,
+        reverse: bool,
+        y: Array,
+        state_out: tuple[Array, ...],
+        saved: tuple[Any, ...] | None,
+        segment: int,
+    ) -> None:
+        with on_current(f"{self._cell}: weights", self._w_ih).device:
+            loop = Loop(Places(x, ids, lengths, reset, reverse), state_in, y)
+            running = running_states(state_out)
+            if lengths is not None:
+                y[...] = 0
+            kept = self._whole(loop.places, saved) if saved is not None and segment == 0 else None
+            for begin, end in loop.places.chunks(0, loop.places.longest):
+                if saved is not None and saved[1] is not None and segment > 0 and begin > 0 and begin % segment == 0:
+                    for k, state in enumerate((running or state_out)[1:]):
+                        saved[1][begin // segment - 1, k] = state
+                self._forward_steps(loop, begin, end, kept, state_out, running)
+
+    def _forward_steps(
+        self,
+        loop: Loop,
+        begin: int,
+        end: int,
+        kept: Kept | None,
+        state_out: tuple[Array, ...],
+        running: tuple[Array, ...],
+    ) -> None:
+        """The steps [begin, end); states go on in `running`, or in `state_out` without."""
+        cupy, module = parts()
+        places, y = loop.places, loop.y
+        gx = self.input_products(places.inputs(begin, end), y.dtype)
+        raw = None
+        if self._w_hr is not None and kept is None:
+            raw = cupy.empty((places.batch, self._hidden), y.dtype)
+        module.forward(
+            *self._names(y),
+            places.rows,
+            self._steps(begin, end, begin == 0, kept),
+            gx,
+            self._loop_weights,
+            loop.state_in,
+            y,
+            state_out,
+            None if kept is None else kept.arrays,
+            raw,
+            running,
+            cupy.empty(module.arrived_numbers(), np.int64),
+            stream(),
+        )
+
+    def input_products(self, inputs: Array, dtype: np.dtype, out: Array | None = None) -> Array:
+        """x W_ih^T for x (places, I), or what it looks up for ids (places, 1): (places, G*H), in `out` if given."""
+        if inputs.dtype != dtype:
+            found = ARRAYS.take_rows(self._w_ih.T, inputs[:, 0])
+            if out is None:
+                return found
+            out[...] = found
+            return out
+        made = parts()[0].empty((len(inputs), self._gates), dtype) if out is None else out
+        matrix_product(inputs, self._w_ih.T, made)
+        return made
+
+    def backward(
+        self,
+        x: Any,
+        ids: Any,
+        state_in: tuple[Any, ...],
+        lengths: Lengths | None,
+        reset: Any,
+        reverse: bool,
+        y: Array,
+        saved: tuple[Any, ...],
+        segment: int,
+        dy: Any,
+        dstate_out: tuple[Any, ...],
+        dx: Any,
+        dstate_in: tuple[Array, ...],
+        gradients: tuple[Any, ...],
+    ) -> None:
+        with on_current(f"{self._cell}: weights", self._w_ih).device:
+            loop = Loop(Places(x, ids, lengths, reset, reverse), state_in, y)
+            places = loop.places
+            if dx is not None and lengths is not None:
+                dx[...] = 0
+            totals = [None if out is None else Total(out, len(places.chunks(0, places.longest))) for out in gradients]
+            states = (dy, dstate_out, dstate_in, running_states(dstate_in))
+            length = segment or max(1, places.longest)
+            for start in reversed(range(0, max(1, places.longest), length)):
+                self._backward_segment(
+                    loop, start, min(start + length, places.longest), saved, segment, states, dx, totals
+                )
+            for total in totals:
+                if total is not None:
+                    total.put()
+
+    def _backward_segment(
+        self,
+        loop: Loop,
+        start: int,
+        stop: int,
+        saved: tuple[Any, ...],
+        segment: int,
+        states: tuple[Any, ...],
+        dx: Any,
+        totals: list[Total | None],
+    ) -> None:
+        """The steps [start, stop), after what forward did not keep of them is made again."""
+        if segment > 0:
+            loop, kept = self._again(loop, start, stop, saved[1], start // segment - 1)
+        else:
+            kept = self._whole(loop.places, saved)
+        for begin, end in reversed(loop.places.chunks(start, stop)):
+            self._backward_steps(loop, begin, end, kept, states, dx, totals)
+
+    def _again(self, loop: Loop, start: int, stop: int, entering: Any, at: int) -> tuple[Loop, Kept]:
+        """What forward would keep of the steps [start, stop), which the states `entering[at]` enter, if any.
+
+        With the loop whose states 1.. are these. h is written to y once more, as it is there.
+        """
+        cupy, _ = parts()
+        places, y = loop.places, loop.y
+        count = places.count(start, stop)
+        widths = (self._saved, self.states - 1, int(self._w_hr is not None))
+        arrays = tuple(cupy.empty((count, width * self._hidden), y.dtype) if width else None for width in widths)
+        kept = Kept(start, stop, arrays)
+        state_out = tuple(
+            cupy.empty((places.batch, self._hidden if k else self._outputs), y.dtype) for k in range(self.states)
+        )
+        running = running_states(state_out)
+        before = loop.state_in
+        if start > 0 and entering is not None:
+            for state, enters in zip((running or state_out)[1:], entering[at], strict=True):
+                state[...] = enters
+            before = (before[0], *(enters.astype(y.dtype) for enters in entering[at]))
+        for begin, end in places.chunks(start, stop):
+            self._forward_steps(loop, begin, end, kept, state_out, running)
+        return Loop(places, before, y), kept
+
+    def _backward_steps(
+        self,
+        loop: Loop,
+        begin: int,
+        end: int,
+        kept: Kept,
+        states: tuple[Any, ...],
+        dx: Any,
+        totals: list[Total | None],
+    ) -> None:
+        """The steps [begin, end): gradients of the states go on, those of the weights are added to `totals`."""
+        cupy, module = parts()
+        places, y = loop.places, loop.y
+        count = places.count(begin, end)
+        dy, dstate_out, dstate_in, running = states
+        dgx = cupy.empty((count, self._gates), y.dtype)
+        dgh = None if self._one_gate_gradient else cupy.empty(dgx.shape, y.dtype)
+        before = cupy.empty((count, self._outputs), y.dtype)
+        doutput = None if self._w_hr is None else cupy.empty(before.shape, y.dtype)
+        module.backward(
+            *self._names(y),
+            places.rows,
+            self._steps(begin, end, end == places.longest, kept),
+            self._loop_weights,
+            loop.state_in,
+            y,
+            kept.arrays,
+            dy,
+            dstate_out,
+            dstate_in,
+            (dgx, dgh, before, doutput),
+            running,
+            cupy.empty(module.arrived_numbers(), np.int64),
+            stream(),
+        )
+        inputs = places.inputs(begin, end)
+        self._add_products(totals, inputs, dgx, dgx if dgh is None else dgh, before)
+        if totals[4] is not None:
+            first, last = places.rows.places(begin, end)
+            begins, _ = places.rows.places(kept.begin, kept.end)
+            # A copy: cuBLAS may choose another kernel, with other bits, for memory that begins elsewhere.
+            raw = kept.arrays[2][first - begins : last - begins].copy()
+            totals[4].add(lambda out: matrix_product(doutput.T, raw, out))
+        if dx is not None:
+            dx_matrix = cupy.empty((count, self._w_ih.shape[1]), y.dtype)
+            matrix_product(dgx, self._w_ih, dx_matrix)
+            places.scatter(dx_matrix, dx, begin, end)
+
+    def _add_products(self, totals: list[Total | None], inputs: Array, dgx: Array, dgh: Array, before: Array) -> None:
+        """The gradients of w_ih, w_hh, b_ih and b_hh from those of the gates."""
+        cupy, _ = parts()
+        w_ih, w_hh, b_ih, b_hh, _ = totals
+
+        def look_up(out: Array) -> None:
+            sums = cupy.empty(out.shape[::-1], out.dtype)
+            sum_by_id(dgx, inputs[:, 0], sums)
+            out[...] = sums.T
+
+        is_ids = inputs.dtype != dgx.dtype
+        if w_ih is not None:
+            w_ih.add(look_up if is_ids else lambda out: matrix_product(dgx.T, inputs, out))
+        if w_hh is not None:
+            w_hh.add(lambda out: matrix_product(dgh.T, before, out))
+        for bias, gradient in ((b_ih, dgx), (b_hh, dgh)):
+            if bias is not None:
+                bias.add(lambda out, gradient=gradient: cupy.sum(gradient, axis=0, out=out))
+
+    def segment_steps(self, steps: int, rows: int, every: int) -> int:
+        """Whole chunks; 0 where there is nothing but y to keep."""
+        if not self._saved and self.states == 1 and self._w_hr is None:
+            return 0
+        chunk = chunk_steps(rows)
+        return -(-every // chunk) * chunk
+
+    def plan(self, steps: int, rows: int, backward: bool) -> str:
+        dtype, chunk = self._loop_weights[0].dtype.name, chunk_steps(rows)
+        sizes = (min(steps, chunk), rows, self._hidden, self._outputs)
+        plan: str = parts()[1].plan(self._cell, dtype, *sizes, backward)
+        return f"{plan}, chunks of {min(steps, chunk)} steps"
+
+    def _names(self, y: Array) -> tuple[str, str, int, int]:
+        return self._cell, y.dtype.name, self._hidden, self._outputs
+
+    def _steps(self, begin: int, end: int, enters: bool, kept: Kept | None) -> Any:
+        whole = (begin, end) if kept is None else (kept.begin, kept.end)
+        return parts()[1].Steps(begin, end, enters, *whole)
+
+    def _whole(self, places: Places, saved: tuple[Any, ...]) -> Kept:
+        """What forward keeps of all steps, in arrays (T, B, ..), which have room for every place."""
+        count = places.count(0, places.longest)
+        all_places = places.steps * places.batch
+        arrays = tuple(
+            None if value is None else value.reshape(all_places, int(np.prod(value.shape[2:])))[:count]
+            for value in saved
+        )
+        return Kept(0, places.longest, arrays)

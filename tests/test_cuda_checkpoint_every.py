@@ -196,7 +196,7 @@ def test_it_is_an_integer_of_at_least_one(gpu: Any, every: Any, error: type[Exce
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
 
-STEPS, ROWS, UNITS = 1000, 8, 16
+STEPS, ROWS, UNITS = 1000, 8, 32
 SEQUENCE = (
     STEPS * ROWS * UNITS * 4
 )  # bytes of x, y, dy or dx; gates and pre-activations of all steps are four times that

@@ -8,15 +8,17 @@ calls that made it. So every result has the bits that it has without.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fusedrnn import _core
-from fusedrnn.backends.cuda_arrays import CudaArrays, matrix_product, sum_by_id
+from fusedrnn.backends.cuda_arrays import CudaArrays, matrix_product
+from fusedrnn.backends.cuda_gradients import Total, add_gate_products, transposed_product
 from fusedrnn.backends.cuda_parts import Array, on_current, parts, stream
 from fusedrnn.backends.cuda_places import Lengths, Places, chunk_steps
-from fusedrnn.backends.cuda_running import Total, running_states
+from fusedrnn.backends.cuda_running import running_states
 
 ARRAYS = CudaArrays()
 
@@ -232,36 +234,17 @@ class Layer:
             stream(),
         )
         inputs = places.inputs(begin, end)
-        self._add_products(totals, inputs, dgx, dgx if dgh is None else dgh, before)
+        add_gate_products(totals, inputs, dgx, dgx if dgh is None else dgh, before)
         if totals[4] is not None:
             first, last = places.rows.places(begin, end)
             begins, _ = places.rows.places(kept.begin, kept.end)
             # A copy: cuBLAS may choose another kernel, with other bits, for memory that begins elsewhere.
             raw = kept.arrays[2][first - begins : last - begins].copy()
-            totals[4].add(lambda out: matrix_product(doutput.T, raw, out))
+            totals[4].add(partial(transposed_product, doutput, raw))
         if dx is not None:
             dx_matrix = cupy.empty((count, self._w_ih.shape[1]), y.dtype)
             matrix_product(dgx, self._w_ih, dx_matrix)
             places.scatter(dx_matrix, dx, begin, end)
-
-    def _add_products(self, totals: list[Total | None], inputs: Array, dgx: Array, dgh: Array, before: Array) -> None:
-        """The gradients of w_ih, w_hh, b_ih and b_hh from those of the gates."""
-        cupy, _ = parts()
-        w_ih, w_hh, b_ih, b_hh, _ = totals
-
-        def look_up(out: Array) -> None:
-            sums = cupy.empty(out.shape[::-1], out.dtype)
-            sum_by_id(dgx, inputs[:, 0], sums)
-            out[...] = sums.T
-
-        is_ids = inputs.dtype != dgx.dtype
-        if w_ih is not None:
-            w_ih.add(look_up if is_ids else lambda out: matrix_product(dgx.T, inputs, out))
-        if w_hh is not None:
-            w_hh.add(lambda out: matrix_product(dgh.T, before, out))
-        for bias, gradient in ((b_ih, dgx), (b_hh, dgh)):
-            if bias is not None:
-                bias.add(lambda out, gradient=gradient: cupy.sum(gradient, axis=0, out=out))
 
     def segment_steps(self, steps: int, rows: int, every: int) -> int:
         """Whole chunks; 0 where there is nothing but y to keep."""

@@ -6,6 +6,7 @@ on CuPy's current stream and nothing waits for the device.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from fusedrnn.backends.cuda_parts import Array, as_cupy, stream
 from fusedrnn.backends.cuda_parts import parts as parts
 from fusedrnn.backends.cuda_places import Lengths
 from fusedrnn.backends.cuda_running import running_dtype
+from fusedrnn.backends.cuda_stepper import CudaStepper
 
 
 def missing() -> str | None:
@@ -108,6 +110,26 @@ class CudaBackend(CudaArrays):
 
     def pack(self, cell: str, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, w_hr: Any) -> Layer:
         return Layer(cell, w_ih, w_hh, b_ih, b_hh, w_hr)
+
+    def stepper(
+        self,
+        where: str,
+        dtype: np.dtype,
+        packs: Sequence[Any],
+        rows: int,
+        batched: bool,
+        flag: Any,
+        changed: Callable[[], bool],
+    ) -> CudaStepper:
+        return CudaStepper(where, packs, rows, batched, changed)
+
+    def step_input(self, value: Array) -> Array:
+        return value
+
+    def step_output(self, where: str, value: Array) -> Array:
+        if not value.flags.c_contiguous:
+            raise ValueError(f"{where}: out must be C-contiguous, got strides {value.strides} in bytes")
+        return value
 
     def summary(self) -> str:
         cupy, _ = parts()

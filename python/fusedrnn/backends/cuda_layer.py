@@ -47,11 +47,13 @@ class Layer:
     def __init__(self, cell: str, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, w_hr: Any) -> None:
         info = _core.cells()[cell]
         self._cell, self._one_gate_gradient, self._saved = cell, info["one_gate_gradient"], info["saved"]
-        self._w_ih, self._w_hr = w_ih, w_hr
-        self._loop_weights = (w_hh, b_ih, b_hh, w_hr)
-        self._gates, self._outputs = w_hh.shape
-        self._hidden = self._gates // info["gates"]
+        self.weight, self.dtype = w_ih, w_ih.dtype
+        self.loop_weights = (w_hh, b_ih, b_hh, w_hr)
+        self.inputs = w_ih.shape[1]
+        self.gates, self.outputs = w_hh.shape
+        self.hidden = self.gates // info["gates"]
         self.states = info["states"]
+        self.projects = w_hr is not None
 
     def forward(
         self,
@@ -66,7 +68,7 @@ class Layer:
         saved: tuple[Any, ...] | None,
         segment: int,
     ) -> None:
-        with on_current(f"{self._cell}: weights", self._w_ih).device:
+        with on_current(f"{self._cell}: weights", self.weight).device:
             loop = Loop(Places(x, ids, lengths, reset, reverse), state_in, y)
             running = running_states(state_out)
             if lengths is not None:
@@ -90,16 +92,16 @@ class Layer:
         """The steps [begin, end); states go on in `running`, or in `state_out` without."""
         cupy, module = parts()
         places, y = loop.places, loop.y
-        gx = self.input_products(places.inputs(begin, end), y.dtype)
+        gx = self.input_products(places.inputs(begin, end))
         raw = None
-        if self._w_hr is not None and kept is None:
-            raw = cupy.empty((places.batch, self._hidden), y.dtype)
+        if self.projects and kept is None:
+            raw = cupy.empty((places.batch, self.hidden), y.dtype)
         module.forward(
-            *self._names(y),
+            *self.names,
             places.rows,
             self._steps(begin, end, begin == 0, kept),
             gx,
-            self._loop_weights,
+            self.loop_weights,
             loop.state_in,
             y,
             state_out,
@@ -110,16 +112,13 @@ class Layer:
             stream(),
         )
 
-    def input_products(self, inputs: Array, dtype: np.dtype, out: Array | None = None) -> Array:
-        """x W_ih^T for x (places, I), or what it looks up for ids (places, 1): (places, G*H), in `out` if given."""
-        if inputs.dtype != dtype:
-            found = ARRAYS.take_rows(self._w_ih.T, inputs[:, 0])
-            if out is None:
-                return found
-            out[...] = found
-            return out
-        made = parts()[0].empty((len(inputs), self._gates), dtype) if out is None else out
-        matrix_product(inputs, self._w_ih.T, made)
+    def input_products(self, inputs: Array, out: Array | None = None) -> Array:
+        """x W_ih^T (places, G*H) for x (places, I), in `out` if given; what ids (places, 1) look up in new memory."""
+        if inputs.dtype != self.dtype:
+            found: Array = ARRAYS.take_rows(self.weight.T, inputs[:, 0])
+            return found
+        made = parts()[0].empty((len(inputs), self.gates), self.dtype) if out is None else out
+        matrix_product(inputs, self.weight.T, made)
         return made
 
     def backward(
@@ -139,7 +138,7 @@ class Layer:
         dstate_in: tuple[Array, ...],
         gradients: tuple[Any, ...],
     ) -> None:
-        with on_current(f"{self._cell}: weights", self._w_ih).device:
+        with on_current(f"{self._cell}: weights", self.weight).device:
             loop = Loop(Places(x, ids, lengths, reset, reverse), state_in, y)
             places = loop.places
             if dx is not None and lengths is not None:
@@ -182,11 +181,11 @@ class Layer:
         cupy, _ = parts()
         places, y = loop.places, loop.y
         count = places.count(start, stop)
-        widths = (self._saved, self.states - 1, int(self._w_hr is not None))
-        arrays = tuple(cupy.empty((count, width * self._hidden), y.dtype) if width else None for width in widths)
+        widths = (self._saved, self.states - 1, int(self.projects))
+        arrays = tuple(cupy.empty((count, width * self.hidden), y.dtype) if width else None for width in widths)
         kept = Kept(start, stop, arrays)
         state_out = tuple(
-            cupy.empty((places.batch, self._hidden if k else self._outputs), y.dtype) for k in range(self.states)
+            cupy.empty((places.batch, self.hidden if k else self.outputs), y.dtype) for k in range(self.states)
         )
         running = running_states(state_out)
         before = loop.state_in
@@ -213,15 +212,15 @@ class Layer:
         places, y = loop.places, loop.y
         count = places.count(begin, end)
         dy, dstate_out, dstate_in, running = states
-        dgx = cupy.empty((count, self._gates), y.dtype)
+        dgx = cupy.empty((count, self.gates), y.dtype)
         dgh = None if self._one_gate_gradient else cupy.empty(dgx.shape, y.dtype)
-        before = cupy.empty((count, self._outputs), y.dtype)
-        doutput = None if self._w_hr is None else cupy.empty(before.shape, y.dtype)
+        before = cupy.empty((count, self.outputs), y.dtype)
+        doutput = cupy.empty(before.shape, y.dtype) if self.projects else None
         module.backward(
-            *self._names(y),
+            *self.names,
             places.rows,
             self._steps(begin, end, end == places.longest, kept),
-            self._loop_weights,
+            self.loop_weights,
             loop.state_in,
             y,
             kept.arrays,
@@ -242,25 +241,26 @@ class Layer:
             raw = kept.arrays[2][first - begins : last - begins].copy()
             totals[4].add(partial(transposed_product, doutput, raw))
         if dx is not None:
-            dx_matrix = cupy.empty((count, self._w_ih.shape[1]), y.dtype)
-            matrix_product(dgx, self._w_ih, dx_matrix)
+            dx_matrix = cupy.empty((count, self.inputs), y.dtype)
+            matrix_product(dgx, self.weight, dx_matrix)
             places.scatter(dx_matrix, dx, begin, end)
 
     def segment_steps(self, steps: int, rows: int, every: int) -> int:
         """Whole chunks; 0 where there is nothing but y to keep."""
-        if not self._saved and self.states == 1 and self._w_hr is None:
+        if not self._saved and self.states == 1 and not self.projects:
             return 0
         chunk = chunk_steps(rows)
         return -(-every // chunk) * chunk
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
-        dtype, chunk = self._loop_weights[0].dtype.name, chunk_steps(rows)
-        sizes = (min(steps, chunk), rows, self._hidden, self._outputs)
-        plan: str = parts()[1].plan(self._cell, dtype, *sizes, backward)
+        chunk, (cell, dtype, *sizes) = chunk_steps(rows), self.names
+        plan: str = parts()[1].plan(cell, dtype, min(steps, chunk), rows, *sizes, backward)
         return f"{plan}, chunks of {min(steps, chunk)} steps"
 
-    def _names(self, y: Array) -> tuple[str, str, int, int]:
-        return self._cell, y.dtype.name, self._hidden, self._outputs
+    @property
+    def names(self) -> tuple[str, str, int, int]:
+        """Cell, dtype, H and P, as the loops are told."""
+        return self._cell, self.dtype.name, self.hidden, self.outputs
 
     def _steps(self, begin: int, end: int, enters: bool, kept: Kept | None) -> Any:
         whole = (begin, end) if kept is None else (kept.begin, kept.end)

@@ -1,4 +1,4 @@
-// Tier grid: the whole loop in one launch. A block keeps its units' part of the recurrent weights in shared memory; the
+// Tier grid: all steps of a call in one launch. A block keeps its units' part of the recurrent weights in shared memory; the
 // blocks of a group, which have rows of their own, meet after every step.
 #include "cuda/backward_step.h"
 #include "cuda/barrier.h"

@@ -16,7 +16,7 @@ MAX_ROWS = 2**31 - 1
 class Stepper:
     """All layers of an RNN, GRU or LSTM, one time step a call, for inference; ``layer.stepper(batch)`` makes one.
 
-    Steps give the bits that one call of the layer gives for the whole sequence.
+    On the CPU, steps give the bits that one call of the layer gives for the whole sequence.
 
     Parameters
     ----------
@@ -44,6 +44,10 @@ class Stepper:
     made; steps of small layers run on the calling thread alone. Those of about 20 microseconds and more let other
     threads of Python run meanwhile. A stepper is for one thread at a time: a call while another thread is in a step
     is a RuntimeError. It can be neither copied nor pickled: make another one, and give it the `state`.
+
+    On a GPU all arrays are CuPy's, the mask of `reset` too, and nothing waits: a step is queued on the current stream,
+    which has to be the same one for all steps. There, steps have the bits of calls of the layer with T = 1, since those
+    with more steps may run in another tier with sums in another order; in 16 bits c goes on in float32 between steps.
 
     Examples
     --------

@@ -46,10 +46,14 @@ class DeviceRows {
   // The places of the steps [begin, end), from the first one to before the last.
   std::pair<int64_t, int64_t> places(int64_t begin, int64_t end) const {
     const int64_t T = rows_.steps, B = rows_.rows;
-    if (begin < 0 || begin > end || end > T) throw py::value_error("Rows: steps must be a part of [0, T]");
+    const std::string came = ", got " + std::to_string(begin) + " and " + std::to_string(end);
+    if (begin < 0 || begin > end || end > T)
+      throw py::value_error("Rows: begin and end must rise in [0, T] = [0, " + std::to_string(T) + "]" + came);
     if (packed()) return {first_[begin], first_[end]};
     if (!rows_.batch_major) return {(rows_.reverse ? T - end : begin) * B, (rows_.reverse ? T - begin : end) * B};
-    if (begin != 0 || end != T) throw py::value_error("Rows: steps must be all of them where places are batch-major");
+    if (begin != 0 || end != T)
+      throw py::value_error("Rows: begin and end must be 0 and T = " + std::to_string(T) + " for batch-major places" +
+                            came);
     return {0, T * B};
   }
 
@@ -69,7 +73,10 @@ struct Steps {
   int64_t saved_begin, saved_end;
 
   cuda::Part part(const DeviceRows& rows) const {
-    if (begin < saved_begin || end > saved_end) throw py::value_error("Steps: those of a call must be among the saved");
+    if (begin < saved_begin || end > saved_end)
+      throw py::value_error("Steps: begin and end must lie in those of the saved, [" + std::to_string(saved_begin) +
+                            ", " + std::to_string(saved_end) + "], got " + std::to_string(begin) + " and " +
+                            std::to_string(end));
     return {begin, end, enters, rows.places(begin, end).first, saved_begin, rows.places(saved_begin, saved_end).first};
   }
 };

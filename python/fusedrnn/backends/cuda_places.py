@@ -9,7 +9,7 @@ import numpy as np
 
 from fusedrnn.backends.cuda_parts import Array, parts
 
-MOST_STEPS, LEAST_STEPS, FEW_ROWS = 512, 64, 2**15
+LEAST_STEPS, MOST_STEPS, ENOUGH_PLACES = 64, 512, 2**15
 
 
 def chunk_steps(batch: int) -> int:
@@ -19,7 +19,7 @@ def chunk_steps(batch: int) -> int:
     a chunk's pre-activations and gate gradients are held at a time. It follows from the batch alone, so that every
     call cuts the same steps into the same products, which gives the same bits.
     """
-    return max(LEAST_STEPS, min(MOST_STEPS, FEW_ROWS // max(1, batch)))
+    return max(LEAST_STEPS, min(MOST_STEPS, ENOUGH_PLACES // max(1, batch)))
 
 
 @dataclass(frozen=True)

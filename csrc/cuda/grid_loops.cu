@@ -1,5 +1,5 @@
-// Tier grid: all steps of a call in one launch. A block keeps its units' part of the recurrent weights in shared memory; the
-// blocks of a group, which have rows of their own, meet after every step.
+// Tier grid: all steps of a call in one launch. A block keeps its part of the recurrent weights, that of its units, in
+// shared memory; the blocks of a group, which have rows of their own, meet after every step.
 #include "cuda/backward_step.h"
 #include "cuda/barrier.h"
 #include "cuda/forward_step.h"

@@ -138,9 +138,8 @@ LEVEL = {part: level for level, line in enumerate(LEVELS) for part in line.split
 # `cli` and `bench` ask it only which instruction set runs, and what the processor can do at most.
 KNOW_THE_KERNELS = {
     "backends.cpu",
-    "backends.cuda",
+    "backends.cuda_layer",
     "optim.kernels",
-    "stepper",
     "threads",
     "weights",
     "cli",

@@ -4,7 +4,8 @@
 //   dh = W_hh^T dgh(s + 1) + the cell's direct path        dgx(s), dgh(s), dc, .. = cell backward(dy_t + dh, dc, ..)
 //
 // so that one kernel makes a step. With a projection y = W_hr h', there are two: dy_t + dh, and W_hr^T of it to the
-// cell. A last product, "step -1", leaves the gradient of the initial state. What runs from step to step, the direct
+// cell. A last product, of the step before the first one of a call, leaves the gradient of the state that enters there:
+// of the initial state, or for the call that goes on with the steps before. What runs from step to step, the direct
 // path and the gradients of states 1.., starts as dstate_out.
 #pragma once
 
@@ -15,8 +16,8 @@ namespace fusedrnn::cuda {
 // The row of gate gradients that dh of step s is made from; nullptr where nothing comes from a later step.
 template <class T>
 FUSEDRNN_INLINE const T* gradient_after(const BackwardLoop<T>& p, int64_t gates, int64_t s, int64_t m) {
-  const bool comes = s + 1 < p.rows.length_of(m) && !p.rows.cut(s + 1, m);
-  return comes ? p.dgh + p.rows.place(s + 1, m) * gates : nullptr;
+  const bool comes = s + 1 < p.rows.length_of(m) && s + 1 < p.part.end && !p.rows.cut(s + 1, m);
+  return comes ? p.dgh + (p.rows.place(s + 1, m) - p.part.place) * gates : nullptr;
 }
 
 // dh after step s of position m, entry j of P, with the sum of the product.
@@ -24,6 +25,7 @@ template <class Cell, class T>
 FUSEDRNN_INLINE Wide<T> output_gradient(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> sum) {
   const Wide<T> running = p.running[0][p.rows.batch(m) * p.sizes.P + j];
   if (s + 1 == p.rows.length_of(m)) return running;  // dstate_out
+  if (s + 1 == p.part.end) return running;           // all of it, from the call before
   if (p.rows.cut(s + 1, m)) return Wide<T>(0);
   return Cell::kReadsOutput ? running + sum : sum;
 }
@@ -33,21 +35,21 @@ template <class Cell, class T>
 FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> dh) {
   using V = Value<Wide<T>>;
   constexpr int G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
-  const int64_t H = p.sizes.H, b = p.rows.batch(m), t = p.rows.time(s, m), place = t * p.rows.rows + b;
+  const int64_t H = p.sizes.H, b = p.rows.batch(m), place = p.rows.place(s, m), kept = place - p.part.saved_place;
   const bool cut = p.rows.cut(s, m);
   V saved[K > 0 ? K : 1], before[S], after[S], dafter[S], dgx[G], dgh[G], dbefore[S];
-  for (int k = 0; k < K; ++k) saved[k] = V(wide(p.saved.gates[(place * K + k) * H + j]));
+  for (int k = 0; k < K; ++k) saved[k] = V(wide(p.saved.gates[(kept * K + k) * H + j]));
   const T* h = Cell::kReadsOutput ? output_before(p, p.y, s, m) : nullptr;
   before[0] = h == nullptr ? V(0) : V(wide(h[j]));
-  after[0] = Cell::kReadsOutput ? V(wide(p.y.at(t, b)[j])) : V(0);
+  after[0] = Cell::kReadsOutput ? V(wide(p.y.at(p.rows.time(s, m), b)[j])) : V(0);
   dafter[0] = V(dh);
   for (int k = 1; k < S; ++k) {
     const int64_t state = (k - 1) * H + j;
-    after[k] = V(wide(p.saved.states[place * (S - 1) * H + state]));
+    after[k] = V(wide(p.saved.states[kept * (S - 1) * H + state]));
     if (cut)
       before[k] = V(0);
-    else if (s > 0)
-      before[k] = V(wide(p.saved.states[(p.rows.time(s - 1, m) * p.rows.rows + b) * (S - 1) * H + state]));
+    else if (s > p.part.saved_begin)
+      before[k] = V(wide(p.saved.states[(p.rows.place(s - 1, m) - p.part.saved_place) * (S - 1) * H + state]));
     else
       before[k] = p.state_in[k] == nullptr ? V(0) : V(wide(p.state_in[k][b * H + j]));
     dafter[k] = V(p.running[k][b * H + j]);
@@ -55,7 +57,7 @@ FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, i
 
   Cell::backward(saved, before, after, dafter, dgx, dgh, dbefore);
 
-  const int64_t gradients = p.rows.place(s, m) * G * H;
+  const int64_t gradients = (place - p.part.place) * G * H;
   for (int q = 0; q < G; ++q) {
     p.dgx[gradients + q * H + j] = narrow<T>(dgx[q].number);
     if (!Cell::kOneGateGradient) p.dgh[gradients + q * H + j] = narrow<T>(dgh[q].number);
@@ -73,12 +75,15 @@ template <class Cell, class T>
 FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> sum) {
   const int64_t P = p.sizes.P, b = p.rows.batch(m);
   Wide<T> dh = output_gradient<Cell>(p, s, m, j, sum);
-  if (s < 0) {
-    p.dstate_in[0][b * P + j] = narrow<T>(dh);
+  if (s < p.part.begin) {
+    if (s < 0)
+      p.dstate_in[0][b * P + j] = narrow<T>(dh);
+    else
+      p.running[0][b * P + j] = dh;
     return;
   }
   if (p.dy) dh += wide(p.dy.at(p.rows.time(s, m), b)[j]);
-  const int64_t place = p.rows.place(s, m);
+  const int64_t place = p.rows.place(s, m) - p.part.place;
   const T* h = output_before(p, p.y, s, m);
   p.before[place * P + j] = h == nullptr ? narrow<T>(Wide<T>(0)) : h[j];
   if (p.w_hr != nullptr)
@@ -104,7 +109,7 @@ __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
   const int64_t H = p.sizes.H, P = p.sizes.P;
   multiply_tile<T, 1, R>(
       blockIdx.x, p.rows.live(s), H, P, Factor<T>{p.w_hr, H, 1, 0},
-      [&](int64_t m) -> const T* { return p.doutput + p.rows.place(s, m) * P; },
+      [&](int64_t m) -> const T* { return p.doutput + (p.rows.place(s, m) - p.part.place) * P; },
       [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_unit<Cell>(p, s, m, j, sums[0]); });
 }
 

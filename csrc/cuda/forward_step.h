@@ -33,8 +33,8 @@ template <class Cell, class T>
 FUSEDRNN_INLINE void forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, const Wide<T>* sums) {
   using V = Value<Wide<T>>;
   constexpr int G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
-  const int64_t H = p.sizes.H, b = p.rows.batch(m), t = p.rows.time(s, m), place = t * p.rows.rows + b;
-  const T* gx_row = p.gx + p.rows.place(s, m) * G * H;
+  const int64_t H = p.sizes.H, b = p.rows.batch(m), place = p.rows.place(s, m), kept = place - p.part.saved_place;
+  const T* gx_row = p.gx + (place - p.part.place) * G * H;
   V gx[G], gh[G], before[S], after[S], saved[K > 0 ? K : 1];
   for (int q = 0; q < G; ++q) {
     const int64_t at = q * H + j;
@@ -53,12 +53,12 @@ FUSEDRNN_INLINE void forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m,
   for (int k = 1; k < S; ++k) {
     p.running[k][b * H + j] = after[k].number;
     if (last) p.state_out[k][b * H + j] = narrow<T>(after[k].number);
-    if (p.saved.states != nullptr) p.saved.states[(place * (S - 1) + k - 1) * H + j] = narrow<T>(after[k].number);
+    if (p.saved.states != nullptr) p.saved.states[(kept * (S - 1) + k - 1) * H + j] = narrow<T>(after[k].number);
   }
   if (p.saved.gates != nullptr)
-    for (int k = 0; k < K; ++k) p.saved.gates[(place * K + k) * H + j] = narrow<T>(saved[k].number);
+    for (int k = 0; k < K; ++k) p.saved.gates[(kept * K + k) * H + j] = narrow<T>(saved[k].number);
   if (p.w_hr != nullptr)
-    (p.saved.raw != nullptr ? p.saved.raw + place * H : p.raw + b * H)[j] = narrow<T>(after[0].number);
+    (p.saved.raw != nullptr ? p.saved.raw + kept * H : p.raw + b * H)[j] = narrow<T>(after[0].number);
   else
     put_output(p, s, m, j, after[0].number);
 }
@@ -81,8 +81,8 @@ __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
   multiply_tile<T, 1, R>(
       blockIdx.x, p.rows.live(s), P, H, Factor<T>{p.w_hr, 1, H, 0},
       [&](int64_t m) -> const T* {
-        const int64_t b = p.rows.batch(m);
-        return p.saved.raw != nullptr ? p.saved.raw + (p.rows.time(s, m) * p.rows.rows + b) * H : p.raw + b * H;
+        if (p.saved.raw == nullptr) return p.raw + p.rows.batch(m) * H;
+        return p.saved.raw + (p.rows.place(s, m) - p.part.saved_place) * H;
       },
       [&](int64_t m, int64_t j, const Wide<T>* sums) { put_output(p, s, m, j, sums[0]); });
 }

@@ -1,5 +1,5 @@
-// Tier grid: the whole loop in one launch. A block keeps its units' part of the recurrent weights in shared memory; the
-// blocks of a group, which have rows of their own, meet after every step.
+// Tier grid: all steps of a call in one launch. A block keeps its part of the recurrent weights, that of its units, in
+// shared memory; the blocks of a group, which have rows of their own, meet after every step.
 #include "cuda/backward_step.h"
 #include "cuda/barrier.h"
 #include "cuda/forward_step.h"
@@ -26,13 +26,13 @@ __global__ void __launch_bounds__(kGridThreads, 1)
   const Factor<T> w_hh{p.w_hh, 1, p.sizes.P, p.sizes.H * p.sizes.P};
   const Resident<T> weights(w_hh, p.sizes.H, p.sizes.P, Cell::kGates, plan.units, seat.slice);
   const Sequence<const T> y{p.y.data, p.y.step_stride, p.y.row_stride};
-  for (int64_t s = 0; s < p.sizes.T; ++s) {
+  for (int64_t s = p.part.begin; s < p.part.end; ++s) {
     const int64_t live = p.rows.live(s);
     if (live <= seat.begin) return;  // rows are in order of length: none of the group lives any more
     weights.template multiply<Cell::kGates>(
         seat.begin, live < seat.end ? live : seat.end, [&](int64_t m) { return output_before(p, y, s, m); },
         [&](int64_t m, int64_t j, const Wide<T>* sums) { forward_unit<Cell>(p, s, m, j, sums); });
-    meet(arrived + seat.group * kCounterPitch, s + 1, plan.slices);
+    meet(arrived + seat.group * kCounterPitch, s + 1 - p.part.begin, plan.slices);
   }
 }
 
@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kGridThreads, 1)
   const Seat seat(plan, blockIdx.x, p.sizes.B);
   const int64_t gates = Cell::kGates * p.sizes.H;
   const Resident<T> weights(Factor<T>{p.w_hh, p.sizes.P, 1, 0}, p.sizes.P, gates, 1, plan.units, seat.slice);
-  for (int64_t s = p.sizes.T - 1, meeting = 0; s >= -1; --s) {
+  for (int64_t s = p.part.end - 1, meeting = 0; s >= p.part.begin - 1; --s) {
     const int64_t live = p.rows.live(s < 0 ? 0 : s);
     if (live <= seat.begin) continue;
     weights.template multiply<1>(

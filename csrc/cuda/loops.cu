@@ -1,4 +1,5 @@
-// The loops through time: states are made ready, then the plan's tier runs over all steps.
+// The loops through time: where one begins, states are made ready; then the plan's tier runs over the steps of the
+// call.
 #include "cuda/loops.h"
 
 #include "cells/registry.h"
@@ -33,9 +34,9 @@ int64_t numbers_of(const Sizes& sizes, int state) { return sizes.B * (state == 0
 
 template <class T>
 void forward(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host& host) {
-  for (int k = 0; k < kCells[cell].states; ++k)
+  for (int k = 0; loop.part.enters && k < kCells[cell].states; ++k)
     enter(loop.state_in[k], loop.state_out[k], loop.running[k], numbers_of(loop.sizes, k), host.stream);
-  if (loop.sizes.T == 0) return;
+  if (loop.part.begin == loop.part.end) return;
   if (plan.tier == Tier::kGrid)
     forward_grid(cell, loop, plan, host);
   else
@@ -44,9 +45,9 @@ void forward(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host&
 
 template <class T>
 void backward(int cell, const BackwardLoop<T>& loop, const Plan& plan, const Host& host) {
-  for (int k = 0; k < kCells[cell].states; ++k)
+  for (int k = 0; loop.part.enters && k < kCells[cell].states; ++k)
     enter(loop.dstate_out[k], loop.dstate_in[k], loop.running[k], numbers_of(loop.sizes, k), host.stream);
-  if (loop.sizes.T == 0) return;
+  if (loop.part.begin == loop.part.end) return;
   if (plan.tier == Tier::kGrid)
     backward_grid(cell, loop, plan, host);
   else

@@ -1,4 +1,5 @@
 // What the recurrent loops are given on the device: one layer in one direction, whose large products are made outside.
+// A call computes some of the steps; arrays of a loop that are not by place are those of all steps.
 //
 // Letters and arrays are those of contract/problem.h. The input products gx = x W_ih^T are there before the loop runs;
 // gate gradients are there for the products of the weight gradients when it has run. All pointers are to device memory.
@@ -13,6 +14,7 @@ template <class T>
 struct ForwardLoop {
   Sizes sizes;
   Rows rows;
+  Part part;
   const T* gx;                    // (places, G*H), without bias
   const T* w_hh;                  // (G*H, P)
   const T* b_ih;                  // (G*H), nullptr: no bias
@@ -22,7 +24,7 @@ struct ForwardLoop {
   Sequence<T> y;                  // (T, B, P); beyond a row's length it is not touched
   T* state_out[kMaxStates];       // (B, P or H)
   Wide<T>* running[kMaxStates];   // (B, H): states 1.. from step to step; state_out itself where T is wide
-  Saved<T> saved;                 // (T, B, ..) by time and row; null: inference
+  Saved<T> saved;                 // (places, ..); null: inference
   T* raw;                         // (B, H): the output before the projection, of one step; nullptr without one
 };
 
@@ -30,9 +32,10 @@ template <class T>
 struct BackwardLoop {
   Sizes sizes;
   Rows rows;
+  Part part;
   const T* w_hh;                    // as in forward
   const T* w_hr;                    // as in forward
-  const T* state_in[kMaxStates];    // as in forward
+  const T* state_in[kMaxStates];    // as in forward, states 1.. as they enter the first step that is kept
   Sequence<const T> y;              // as forward left it
   Saved<const T> saved;             // as forward left it
   Sequence<const T> dy;             // (T, B, P), absent: zeros

@@ -34,14 +34,14 @@ template <class Cell, class T, int R>
 void backward_step(const BackwardLoop<T>& loop, int64_t s, int64_t live, cudaStream_t stream) {
   const Sizes& sizes = loop.sizes;
   launch_step<T, 1, R>("backward step", &backward_step_kernel<Cell, T, R>, live, sizes.P, loop, s, stream);
-  if (loop.w_hr != nullptr && s >= 0)
+  if (loop.w_hr != nullptr && s >= loop.part.begin)
     launch_step<T, 1, R>("backward projection step", &unproject_step_kernel<Cell, T, R>, live, sizes.H, loop, s,
                          stream);
 }
 
 template <class Cell, class T>
 void forward_all(const ForwardLoop<T>& loop, const Host& host) {
-  for (int64_t s = 0; s < loop.sizes.T; ++s) {
+  for (int64_t s = loop.part.begin; s < loop.part.end; ++s) {
     const int64_t live = live_rows(loop.rows, host.first, s);
     if (live <= kFewRows)
       forward_step<Cell, T, 1>(loop, s, live, host.stream);
@@ -52,7 +52,7 @@ void forward_all(const ForwardLoop<T>& loop, const Host& host) {
 
 template <class Cell, class T>
 void backward_all(const BackwardLoop<T>& loop, const Host& host) {
-  for (int64_t s = loop.sizes.T - 1; s >= -1; --s) {
+  for (int64_t s = loop.part.end - 1; s >= loop.part.begin - 1; --s) {
     const int64_t live = live_rows(loop.rows, host.first, s < 0 ? 0 : s);
     if (live <= kFewRows)
       backward_step<Cell, T, 1>(loop, s, live, host.stream);

@@ -8,16 +8,17 @@ class Rows:
         steps: int,
         rows: int,
         reverse: bool,
+        batch_major: bool,
         row: Any,
         length: Any,
         first: Any,
         first_on_host: list[int],
         reset: Any,
     ) -> None: ...
-    @property
-    def places(self) -> int: ...
-    @property
-    def packed(self) -> bool: ...
+    def places(self, begin: int, end: int) -> tuple[int, int]: ...
+
+class Steps:
+    def __init__(self, begin: int, end: int, enters: bool, saved_begin: int, saved_end: int) -> None: ...
 
 def dropout(x: Any, out: Any, p: float, seed: int, site: int, step: int, row_offset: int, stream: int) -> None: ...
 def forward(
@@ -26,6 +27,7 @@ def forward(
     hidden: int,
     outputs: int,
     rows: Rows,
+    steps: Steps,
     gx: Any,
     weights: tuple[Any, ...],
     state_in: tuple[Any, ...],
@@ -43,6 +45,7 @@ def backward(
     hidden: int,
     outputs: int,
     rows: Rows,
+    steps: Steps,
     weights: tuple[Any, ...],
     state_in: tuple[Any, ...],
     y: Any,

@@ -81,8 +81,8 @@ class Recurrent(RecurrentWeights):
         row_offset : number of row 0 within the whole batch, where this is a part of it
         checkpoint_every : k >= 1, for long sequences: of every layer keep x, y and the states of one step in k, and let
             `backward` compute the rest again, a segment of k steps at a time. k is rounded up to whole chunks of the
-            backward pass (`explain` names them), so that all results have the same bits. None: keep the gates and the
-            states of all steps
+            backward pass (`explain` names them), so that all results have the same bits, on a GPU too. None: keep the
+            gates and the states of all steps
 
         Returns
         -------

@@ -239,7 +239,9 @@ class Stack(NamedTuple):
         cell, hidden, steps, rows = self.sizes.cell, self.sizes.hidden_size, self.batch.steps, self.batch.rows
         if segment > 0:
             entering = (max(0, steps - 1) // segment, cell.states - 1, rows, hidden)
-            return None, self._empty(entering) if cell.states > 1 else None, None
+            backend = self.layout.backend
+            room = backend.empty(entering, backend.running_dtype(self.layout.dtype)) if cell.states > 1 else None
+            return None, room, None
         shapes = (
             (steps, rows, cell.saved, hidden) if cell.saved else None,
             (steps, rows, cell.states - 1, hidden) if cell.states > 1 else None,

@@ -6,7 +6,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from fusedrnn import _core, checks
+from fusedrnn import checks
+from fusedrnn.backends import StackStepper
 from fusedrnn.sequences import OneHot
 
 MAX_ROWS = 2**31 - 1
@@ -15,7 +16,7 @@ MAX_ROWS = 2**31 - 1
 class Stepper:
     """All layers of an RNN, GRU or LSTM, one time step a call, for inference; ``layer.stepper(batch)`` makes one.
 
-    Steps give the bits that one call of the layer gives for the whole sequence.
+    On the CPU, steps give the bits that one call of the layer gives for the whole sequence.
 
     Parameters
     ----------
@@ -44,6 +45,10 @@ class Stepper:
     threads of Python run meanwhile. A stepper is for one thread at a time: a call while another thread is in a step
     is a RuntimeError. It can be neither copied nor pickled: make another one, and give it the `state`.
 
+    On a GPU all arrays are CuPy's, the mask of `reset` too, and nothing waits: a step is queued on the current stream,
+    which has to be the same one for all steps. There, steps have the bits of calls of the layer with T = 1, since those
+    with more steps may run in another tier with sums in another order; in 16 bits c goes on in float32 between steps.
+
     Examples
     --------
     >>> lstm = fr.LSTM(3, 5, seed=0)
@@ -70,15 +75,23 @@ class Stepper:
         self._core = self._pack()
         self._step = self._core.step
 
-    def _pack(self) -> _core.Stepper32 | _core.Stepper64:
+    def _pack(self) -> StackStepper:
         """A stepper of the kernels with the layer's present weights, its state zero."""
         layer = self._layer
         changed = layer._weights_changed  # first: weights that change from here on raise it
         if layer._writers > 0:
             raise RuntimeError(f"{self._where}: the weights must not be open for writing, got an open writable() block")
-        packs = tuple(layer._packed(number, 0) for number in range(layer.num_layers))
-        kind = _core.Stepper32 if layer.dtype == np.float32 else _core.Stepper64
-        return kind(self._where, packs, self.batch or 1, self.batch is not None, changed)
+        packs = [layer._packed(number, 0) for number in range(layer.num_layers)]
+        stepper: StackStepper = layer._backend.stepper(
+            self._where,
+            layer.dtype,
+            packs,
+            self._rows,
+            self.batch is not None,
+            changed,
+            lambda: layer._weights_changed is not changed,
+        )
+        return stepper
 
     def __repr__(self) -> str:
         return f"{self._layer!r}.stepper({'' if self.batch is None else self.batch})"
@@ -111,7 +124,7 @@ class Stepper:
         ValueError
             Shapes or ids do not fit. As after all of these errors, the state is what it was.
         """
-        y = self._step(x, out)
+        y: np.ndarray | None = self._step(x, out)
         return self._take_other(x, out) if y is None else y
 
     def _take_other(self, x: Any, out: Any) -> np.ndarray:
@@ -120,13 +133,12 @@ class Stepper:
         if isinstance(x, OneHot):
             y = self._core.step_ids(self._plain_ids(x), plain_out)
         else:
-            x = checks.array(self._where, "x", x, self._layout.dtype)
+            x = self._layout.backend.array(self._where, "x", x, self._layout.dtype)
             self._check_shape("x", x, "I", self._layout.input_size)
-            plain = np.empty(x.shape, self._layout.dtype)
-            plain[...] = x
-            y = self._core.step(plain, plain_out)
+            y = self._core.step(self._layout.backend.step_input(x), plain_out)
         assert y is not None  # everything was checked
-        return y if out is None else out
+        result: np.ndarray = y if out is None else out
+        return result
 
     def _plain_ids(self, x: OneHot) -> np.ndarray:
         if x.depth != self._layout.input_size:
@@ -135,19 +147,15 @@ class Stepper:
             checks.shape(self._where, "x.ids", x.ids, "()", ())
         else:
             checks.shape(self._where, "x.ids", x.ids, "(B,)", (self.batch,))
-        return np.require(x.ids, np.int64, ("C", "A")).reshape(-1)
+        ids: np.ndarray = self._layout.backend.indices(self._where, "x.ids", x.ids)
+        return ids.reshape(-1)
 
     def _plain_out(self, out: Any) -> np.ndarray:
-        out = checks.array(self._where, "out", out, self._layout.dtype)
+        out = self._layout.backend.array(self._where, "out", out, self._layout.dtype)
         letter = "P" if self._layer.proj_size else "H"
         self._check_shape("out", out, letter, self._layout.output_size)
-        flags = out.flags
-        if not (flags.c_contiguous and flags.aligned and flags.writeable):
-            raise ValueError(
-                f"{self._where}: out must be C-contiguous, aligned and writable, got C-contiguous: "
-                f"{flags.c_contiguous}, aligned: {flags.aligned}, writable: {flags.writeable}"
-            )
-        return np.asarray(out).view(self._layout.dtype)
+        plain: np.ndarray = self._layout.backend.step_output(self._where, out)
+        return plain
 
     def _check_shape(self, name: str, value: np.ndarray, letter: str, columns: int) -> None:
         if self.batch is None:
@@ -192,9 +200,9 @@ class Stepper:
         if rows is not None:
             if self.batch is None:
                 raise ValueError(f"{self._where}: rows must be None unbatched, got {checks.describe(rows)}")
-            rows = checks.array(self._where, "rows", rows, np.dtype(bool))
+            rows = self._layout.backend.array(self._where, "rows", rows, np.dtype(bool))
             checks.shape(self._where, "rows", rows, "(B,)", (self._rows,))
-            chosen = np.require(rows, requirements=("C", "A")).view(np.uint8)
+            chosen = self._layout.backend.dense(rows).view(np.uint8)
         parts: tuple[np.ndarray | None, ...] = (None,) * len(self._layout.state_widths)
         if state is not None:
             parts = self._layout.states("state", state, self._rows)

@@ -21,12 +21,13 @@ int cell_index(const std::string& name) {
 // Rows of one batch in one direction; keeps the arrays alive that it points to.
 class DeviceRows {
  public:
-  DeviceRows(int64_t steps, int64_t rows, bool reverse, const py::object& row, const py::object& length,
-             const py::object& first, std::vector<int64_t> first_on_host, const py::object& reset)
+  DeviceRows(int64_t steps, int64_t rows, bool reverse, bool batch_major, const py::object& row,
+             const py::object& length, const py::object& first, std::vector<int64_t> first_on_host,
+             const py::object& reset)
       : arrays_(py::make_tuple(row, length, first, reset)), first_(std::move(first_on_host)) {
     constexpr const char* kName = "Rows";
     if (steps < 0 || rows < 0) throw py::value_error("Rows: steps and rows must be >= 0");
-    rows_.steps = steps, rows_.rows = rows, rows_.reverse = reverse;
+    rows_.steps = steps, rows_.rows = rows, rows_.reverse = reverse, rows_.batch_major = batch_major;
     rows_.row = dense<const int64_t>(row, {kName, "row", "(B,)", {rows}});
     rows_.length = dense<const int64_t>(length, {kName, "length", "(B,)", {rows}});
     rows_.first = dense<const int64_t>(first, {kName, "first", "(T + 1,)", {steps + 1}});
@@ -41,31 +42,53 @@ class DeviceRows {
   }
 
   bool packed() const { return rows_.first != nullptr; }
-  int64_t places() const { return packed() ? first_.back() : rows_.steps * rows_.rows; }
+
+  // The places of the steps [begin, end), from the first one to before the last.
+  std::pair<int64_t, int64_t> places(int64_t begin, int64_t end) const {
+    const int64_t T = rows_.steps, B = rows_.rows;
+    const std::string came = ", got " + std::to_string(begin) + " and " + std::to_string(end);
+    if (begin < 0 || begin > end || end > T)
+      throw py::value_error("Rows: begin and end must rise in [0, T] = [0, " + std::to_string(T) + "]" + came);
+    if (packed()) return {first_[begin], first_[end]};
+    if (!rows_.batch_major) return {(rows_.reverse ? T - end : begin) * B, (rows_.reverse ? T - begin : end) * B};
+    if (begin != 0 || end != T)
+      throw py::value_error("Rows: begin and end must be 0 and T = " + std::to_string(T) + " for batch-major places" +
+                            came);
+    return {0, T * B};
+  }
+
   const int64_t* first() const { return packed() ? first_.data() : nullptr; }
   const Rows& view() const { return rows_; }
-
-  // An array with a row of `columns` for every place: (places, columns) if packed, else (T, B, columns).
-  template <class E>
-  E* by_place(const py::object& value, const char* function, const char* name, int64_t columns, Rows& rows) const {
-    if (packed()) return dense<E>(value, {function, name, "(places, columns)", {places(), columns}});
-    const DeviceRule rule{function, name, "(T, B, columns)", {rows_.steps, rows_.rows, columns}};
-    const Sequence<E> at = sequence<E>(value, rule);
-    if (!at) return nullptr;
-    const int64_t step = at.step_stride / columns, row = at.row_stride / columns;
-    const bool first = rows.step_places == 0 && rows.row_places == 0;
-    const bool same = (rows_.steps <= 1 || step == rows.step_places) && (rows_.rows <= 1 || row == rows.row_places);
-    if (at.step_stride % columns != 0 || at.row_stride % columns != 0 || !(first || same))
-      throw py::value_error(rule.head() + "have rows that lie as those of the other arrays");
-    if (first) rows.step_places = step, rows.row_places = row;
-    return at.data;
-  }
 
  private:
   Rows rows_{};
   py::tuple arrays_;
   std::vector<int64_t> first_;
 };
+
+// The steps of a call and of what is kept, as Python gives them.
+struct Steps {
+  int64_t begin, end;
+  bool enters;
+  int64_t saved_begin, saved_end;
+
+  cuda::Part part(const DeviceRows& rows) const {
+    if (begin < saved_begin || end > saved_end)
+      throw py::value_error("Steps: begin and end must lie in those of the saved, [" + std::to_string(saved_begin) +
+                            ", " + std::to_string(saved_end) + "], got " + std::to_string(begin) + " and " +
+                            std::to_string(end));
+    return {begin, end, enters, rows.places(begin, end).first, saved_begin, rows.places(saved_begin, saved_end).first};
+  }
+};
+
+// An array with a row for every place of the steps [begin, end).
+template <class E>
+E* by_place(const py::handle& value, const char* function, const char* name, const DeviceRows& rows, int64_t begin,
+            int64_t end, int64_t columns) {
+  const auto [first, last] = rows.places(begin, end);
+  const DeviceRule rule{function, name, "(places, columns)", {last - first, columns}};
+  return present(dense<E>(value, rule), rule);
+}
 
 template <class T, class E, size_t N>
 void states(const char* function, const char* name, const Sizes& sizes, int count, const py::tuple& arrays,
@@ -90,15 +113,16 @@ void running_states(const char* function, const Sizes& sizes, int count, const p
 }
 
 template <class E>
-Saved<E> kept(const char* function, const CellInfo& info, const Sizes& s, bool projects, const py::tuple& arrays) {
+Saved<E> kept(const char* function, const CellInfo& info, const Sizes& s, const DeviceRows& rows, const Steps& steps,
+              bool projects, const py::tuple& arrays) {
   if (arrays.size() != 3) throw py::value_error(std::string(function) + ": saved must be three arrays or Nones");
-  const DeviceRule gates{function, "saved gates", "(T, B, K, H)", {s.T, s.B, info.saved, s.H}};
-  const DeviceRule states{function, "saved states", "(T, B, S - 1, H)", {s.T, s.B, info.states - 1, s.H}};
-  const DeviceRule raw{function, "saved raw", "(T, B, H)", {s.T, s.B, s.H}};
+  const auto made = [&](int which, const char* name, int64_t columns) {
+    return by_place<E>(arrays[which], function, name, rows, steps.saved_begin, steps.saved_end, columns);
+  };
   Saved<E> saved;
-  if (info.saved > 0) saved.gates = present(dense<E>(arrays[0], gates), gates);
-  if (info.states > 1) saved.states = present(dense<E>(arrays[1], states), states);
-  if (projects) saved.raw = present(dense<E>(arrays[2], raw), raw);
+  if (info.saved > 0) saved.gates = made(0, "saved gates", info.saved * s.H);
+  if (info.states > 1) saved.states = made(1, "saved states", (info.states - 1) * s.H);
+  if (projects) saved.raw = made(2, "saved raw", s.H);
   return saved;
 }
 
@@ -108,19 +132,20 @@ cuda::Host host_of(const char* function, const DeviceRows& rows, const py::objec
   return {rows.first(), counters, reinterpret_cast<cudaStream_t>(stream)};
 }
 
-// The plan of a loop on the current GPU, or the one whose tier FUSEDRNN_TIER names.
-cuda::Plan plan_of(int cell, const Sizes& sizes, bool projection, bool backward, int element_bytes) {
+// The plan of `steps` steps on the current GPU, or the one whose tier FUSEDRNN_TIER names.
+cuda::Plan plan_of(int cell, int64_t steps, const Sizes& sizes, bool projection, bool backward, int element_bytes) {
   const int gates = kCells[cell].gates;
-  cuda::PlanInput input{sizes.T, sizes.B, sizes.H, sizes.P, gates, element_bytes, projection};
-  if (backward) input = {sizes.T, sizes.B, sizes.P, gates * sizes.H, 1, element_bytes, projection};
+  cuda::PlanInput input{steps, sizes.B, sizes.H, sizes.P, gates, element_bytes, projection};
+  if (backward) input = {steps, sizes.B, sizes.P, gates * sizes.H, 1, element_bytes, projection};
   const char* tier = std::getenv("FUSEDRNN_TIER");
   return cuda::make_plan(cuda::current_device(), input, tier == nullptr ? "" : tier);
 }
 
 template <class T>
-void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py::tuple& weights, Sizes sizes,
-                const py::tuple& state_in, const py::object& y, const py::tuple& state_out, const py::object& saved,
-                const py::object& raw, const py::tuple& running, const py::object& arrived, uintptr_t stream) {
+void forward_of(int cell, const DeviceRows& rows, const Steps& steps, const py::object& gx, const py::tuple& weights,
+                Sizes sizes, const py::tuple& state_in, const py::object& y, const py::tuple& state_out,
+                const py::object& saved, const py::object& raw, const py::tuple& running, const py::object& arrived,
+                uintptr_t stream) {
   constexpr const char* kName = "forward";
   const CellInfo& info = kCells[cell];
   const auto [T_, B, I, H, P] = sizes;
@@ -128,8 +153,9 @@ void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py
   cuda::ForwardLoop<T> loop{};
   loop.sizes = sizes;
   loop.rows = rows.view();
-  const DeviceRule gx_rule{kName, "gx", "(T, B, G*H)", {T_, B, gates}}, hh_rule{kName, "w_hh", "(G*H, P)", {gates, P}};
-  loop.gx = present(rows.by_place<const T>(gx, kName, "gx", gates, loop.rows), gx_rule);
+  loop.part = steps.part(rows);
+  const DeviceRule hh_rule{kName, "w_hh", "(G*H, P)", {gates, P}};
+  loop.gx = by_place<const T>(gx, kName, "gx", rows, steps.begin, steps.end, gates);
   loop.w_hh = present(dense<const T>(weights[0], hh_rule), hh_rule);
   loop.b_ih = dense<const T>(weights[1], {kName, "b_ih", "(G*H,)", {gates}});
   loop.b_hh = dense<const T>(weights[2], {kName, "b_hh", "(G*H,)", {gates}});
@@ -141,20 +167,21 @@ void forward_of(int cell, const DeviceRows& rows, const py::object& gx, const py
   states<T>(kName, "state_out", sizes, info.states, state_out, loop.state_out);
   for (int k = 0; k < info.states; ++k) present(loop.state_out[k], {kName, "state_out", "", {}});
   running_states<T>(kName, sizes, info.states, running, loop.state_out, loop.running);
-  if (!saved.is_none()) loop.saved = kept<T>(kName, info, sizes, loop.w_hr != nullptr, py::cast<py::tuple>(saved));
+  if (!saved.is_none())
+    loop.saved = kept<T>(kName, info, sizes, rows, steps, loop.w_hr != nullptr, py::cast<py::tuple>(saved));
   loop.raw = dense<T>(raw, raw_rule);
   if (loop.w_hr != nullptr && loop.saved.raw == nullptr) present(loop.raw, raw_rule);
-  const cuda::Plan plan = plan_of(cell, sizes, loop.w_hr != nullptr, false, sizeof(T));
+  const cuda::Plan plan = plan_of(cell, steps.end - steps.begin, sizes, loop.w_hr != nullptr, false, sizeof(T));
   const cuda::Host host = host_of(kName, rows, arrived, stream);
   const py::gil_scoped_release released;
   cuda::forward<T>(cell, loop, plan, host);
 }
 
 template <class T>
-void backward_of(int cell, const DeviceRows& rows, const py::tuple& weights, Sizes sizes, const py::tuple& state_in,
-                 const py::object& y, const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out,
-                 const py::tuple& dstate_in, const py::tuple& gradients, const py::tuple& running,
-                 const py::object& arrived, uintptr_t stream) {
+void backward_of(int cell, const DeviceRows& rows, const Steps& steps, const py::tuple& weights, Sizes sizes,
+                 const py::tuple& state_in, const py::object& y, const py::tuple& saved, const py::object& dy,
+                 const py::tuple& dstate_out, const py::tuple& dstate_in, const py::tuple& gradients,
+                 const py::tuple& running, const py::object& arrived, uintptr_t stream) {
   constexpr const char* kName = "backward";
   const CellInfo& info = kCells[cell];
   const auto [T_, B, I, H, P] = sizes;
@@ -162,12 +189,13 @@ void backward_of(int cell, const DeviceRows& rows, const py::tuple& weights, Siz
   cuda::BackwardLoop<T> loop{};
   loop.sizes = sizes;
   loop.rows = rows.view();
+  loop.part = steps.part(rows);
   const DeviceRule hh_rule{kName, "w_hh", "(G*H, P)", {gates, P}}, y_rule{kName, "y", "(T, B, P)", {T_, B, P}};
   loop.w_hh = present(dense<const T>(weights[0], hh_rule), hh_rule);
   loop.w_hr = dense<const T>(weights[3], {kName, "w_hr", "(P, H)", {P, H}});
   loop.y = sequence<const T>(y, y_rule);
   present(loop.y.data, y_rule);
-  loop.saved = kept<const T>(kName, info, sizes, loop.w_hr != nullptr, saved);
+  loop.saved = kept<const T>(kName, info, sizes, rows, steps, loop.w_hr != nullptr, saved);
   loop.dy = sequence<const T>(dy, {kName, "dy", "(T, B, P)", {T_, B, P}});
   states<T>(kName, "state_in", sizes, info.states, state_in, loop.state_in);
   states<T>(kName, "dstate_out", sizes, info.states, dstate_out, loop.dstate_out);
@@ -175,13 +203,13 @@ void backward_of(int cell, const DeviceRows& rows, const py::tuple& weights, Siz
   for (int k = 0; k < info.states; ++k) present(loop.dstate_in[k], {kName, "dstate_in", "", {}});
   running_states<T>(kName, sizes, info.states, running, loop.dstate_in, loop.running);
   const auto made = [&](int which, const char* name, int64_t columns) {
-    return present(rows.by_place<T>(gradients[which], kName, name, columns, loop.rows), {kName, name, "", {}});
+    return by_place<T>(gradients[which], kName, name, rows, steps.begin, steps.end, columns);
   };
   loop.dgx = made(0, "dgx", gates);
   loop.dgh = info.one_gate_gradient ? loop.dgx : made(1, "dgh", gates);
   loop.before = made(2, "before", P);
   if (loop.w_hr != nullptr) loop.doutput = made(3, "doutput", P);
-  const cuda::Plan plan = plan_of(cell, sizes, loop.w_hr != nullptr, true, sizeof(T));
+  const cuda::Plan plan = plan_of(cell, steps.end - steps.begin, sizes, loop.w_hr != nullptr, true, sizeof(T));
   const cuda::Host host = host_of(kName, rows, arrived, stream);
   const py::gil_scoped_release released;
   cuda::backward<T>(cell, loop, plan, host);
@@ -195,29 +223,30 @@ Sizes sizes_of(int cell, const DeviceRows& rows, int64_t hidden, int64_t outputs
 }
 
 void forward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs, const DeviceRows& rows,
-             const py::object& gx, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
-             const py::tuple& state_out, const py::object& saved, const py::object& raw, const py::tuple& running,
-             const py::object& arrived, uintptr_t stream) {
+             const Steps& steps, const py::object& gx, const py::tuple& weights, const py::tuple& state_in,
+             const py::object& y, const py::tuple& state_out, const py::object& saved, const py::object& raw,
+             const py::tuple& running, const py::object& arrived, uintptr_t stream) {
   const int index = cell_index(cell);
   const Sizes sizes = sizes_of(index, rows, hidden, outputs);
   if (weights.size() != 4) throw py::value_error("forward: weights must be w_hh, b_ih, b_hh and w_hr");
   with_type("cuda: dtype", dtype, [&](auto zero) {
-    forward_of<decltype(zero)>(index, rows, gx, weights, sizes, state_in, y, state_out, saved, raw, running, arrived,
-                               stream);
+    forward_of<decltype(zero)>(index, rows, steps, gx, weights, sizes, state_in, y, state_out, saved, raw, running,
+                               arrived, stream);
   });
 }
 
 void backward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs,
-              const DeviceRows& rows, const py::tuple& weights, const py::tuple& state_in, const py::object& y,
-              const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out, const py::tuple& dstate_in,
-              const py::tuple& gradients, const py::tuple& running, const py::object& arrived, uintptr_t stream) {
+              const DeviceRows& rows, const Steps& steps, const py::tuple& weights, const py::tuple& state_in,
+              const py::object& y, const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out,
+              const py::tuple& dstate_in, const py::tuple& gradients, const py::tuple& running,
+              const py::object& arrived, uintptr_t stream) {
   const int index = cell_index(cell);
   const Sizes sizes = sizes_of(index, rows, hidden, outputs);
   if (weights.size() != 4) throw py::value_error("backward: weights must be w_hh, b_ih, b_hh and w_hr");
   if (gradients.size() != 4) throw py::value_error("backward: gradients must be dgx, dgh, before and doutput");
   with_type("cuda: dtype", dtype, [&](auto zero) {
-    backward_of<decltype(zero)>(index, rows, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in, gradients,
-                                running, arrived, stream);
+    backward_of<decltype(zero)>(index, rows, steps, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in,
+                                gradients, running, arrived, stream);
   });
 }
 
@@ -226,27 +255,29 @@ std::string plan(const std::string& cell, const std::string& dtype, int64_t step
   const int index = cell_index(cell);
   const Sizes sizes{steps, rows, 1, hidden, outputs};
   const int bytes = with_type("cuda: dtype", dtype, [](auto zero) { return static_cast<int>(sizeof zero); });
-  return cuda::describe(plan_of(index, sizes, hidden != outputs, backward, bytes));
+  return cuda::describe(plan_of(index, steps, sizes, hidden != outputs, backward, bytes));
 }
 
 }  // namespace
 
 void bind_loops(py::module_& module) {
   py::class_<DeviceRows>(module, "Rows", "When the rows of a batch live, in one direction.")
-      .def(py::init<int64_t, int64_t, bool, const py::object&, const py::object&, const py::object&,
+      .def(py::init<int64_t, int64_t, bool, bool, const py::object&, const py::object&, const py::object&,
                     std::vector<int64_t>, const py::object&>(),
-           py::arg("steps"), py::arg("rows"), py::arg("reverse"), py::arg("row"), py::arg("length"), py::arg("first"),
-           py::arg("first_on_host"), py::arg("reset"))
-      .def_property_readonly("places", &DeviceRows::places)
-      .def_property_readonly("packed", &DeviceRows::packed);
+           py::arg("steps"), py::arg("rows"), py::arg("reverse"), py::arg("batch_major"), py::arg("row"),
+           py::arg("length"), py::arg("first"), py::arg("first_on_host"), py::arg("reset"))
+      .def("places", &DeviceRows::places, py::arg("begin"), py::arg("end"));
+  py::class_<Steps>(module, "Steps", "What a call computes of a loop, and of which steps it has what forward keeps.")
+      .def(py::init<int64_t, int64_t, bool, int64_t, int64_t>(), py::arg("begin"), py::arg("end"), py::arg("enters"),
+           py::arg("saved_begin"), py::arg("saved_end"));
   module.def("forward", &forward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
-             py::arg("rows"), py::arg("gx"), py::arg("weights"), py::arg("state_in"), py::arg("y"),
+             py::arg("rows"), py::arg("steps"), py::arg("gx"), py::arg("weights"), py::arg("state_in"), py::arg("y"),
              py::arg("state_out"), py::arg("saved"), py::arg("raw"), py::arg("running"), py::arg("arrived"),
              py::arg("stream"), "Queue the forward loop of one layer and direction on a stream.");
   module.def("backward", &backward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
-             py::arg("rows"), py::arg("weights"), py::arg("state_in"), py::arg("y"), py::arg("saved"), py::arg("dy"),
-             py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("running"), py::arg("arrived"),
-             py::arg("stream"), "Queue the backward loop of one layer and direction on a stream.");
+             py::arg("rows"), py::arg("steps"), py::arg("weights"), py::arg("state_in"), py::arg("y"), py::arg("saved"),
+             py::arg("dy"), py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("running"),
+             py::arg("arrived"), py::arg("stream"), "Queue the backward loop of one layer and direction on a stream.");
   module.def("plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("steps"), py::arg("rows"), py::arg("hidden"),
              py::arg("outputs"), py::arg("backward"), "What would run on the current GPU, in words.");
   module.def(

@@ -6,7 +6,7 @@ first asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,6 +87,22 @@ class PackedLayer(Protocol):
 
     def plan_of_half(self, steps: int, rows: int, backward: bool) -> str | None:
         """What each direction of a layer would run if both run side by side; None if they would not."""
+
+
+class StackStepper(Protocol):
+    """A stack of packed layers with its state; used by one thread at a time, else RuntimeError."""
+
+    def step(self, x: Any, out: Any) -> Any:
+        """y (B, P), in `out` if given; None, and nothing done, for what is no plain array or does not fit."""
+
+    def step_ids(self, ids: Any, out: Any) -> Any:
+        """The same for checked ids (B,), C-contiguous int64."""
+
+    def state(self) -> States:
+        """Copies: (L, B, P), then (L, B, H) for each further state."""
+
+    def set_state(self, parts: States, rows: Any) -> None:
+        """Sets the rows where `rows` (B,) of uint8 is not 0, all for None; zeros for parts that are None."""
 
 
 class Backend(Protocol):
@@ -192,8 +208,29 @@ class Backend(Protocol):
     def sums_of_squares(self, arrays: Sequence[Any]) -> Any:
         """The sum of squares of each of some dense arrays of one dtype, in float64."""
 
+    def running_dtype(self, dtype: np.dtype) -> np.dtype:
+        """Of states from step to step, where those that are given and returned have `dtype`."""
+
     def pack(self, cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> PackedLayer:
         """The weights of one layer and direction; None where there are none."""
+
+    def stepper(
+        self,
+        where: str,
+        dtype: np.dtype,
+        packs: Sequence[Any],
+        rows: int,
+        batched: bool,
+        flag: Any,
+        changed: Callable[[], bool],
+    ) -> StackStepper:
+        """One with state zero; `flag` is raised, and `changed` true, once the weights are other ones."""
+
+    def step_input(self, value: Any) -> Any:
+        """`value`, or a copy of it where it is no plain array."""
+
+    def step_output(self, where: str, value: Any) -> Any:
+        """A plain array in the memory of `value`; ValueError that begins with `where` if it cannot be written."""
 
     def summary(self) -> str:
         """The backend in a few words, for `explain`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,9 @@ class CpuBackend:
 
     def protect(self, value: np.ndarray, on: bool) -> None:
         value.flags.writeable = not on
+
+    def running_dtype(self, dtype: np.dtype) -> np.dtype:
+        return dtype
 
     def dropout(self, x: np.ndarray, p: float, *, seed: int, site: int, step: int, row_offset: int) -> np.ndarray:
         out = _core.empty(x.shape, x.dtype)
@@ -139,6 +142,33 @@ class CpuBackend:
 
     def sums_of_squares(self, arrays: Sequence[np.ndarray]) -> list[float]:
         return _core.sums_of_squares(list(arrays))
+
+    def stepper(
+        self,
+        where: str,
+        dtype: np.dtype,
+        packs: Sequence[Any],
+        rows: int,
+        batched: bool,
+        flag: _core.Flag,
+        changed: Callable[[], bool],
+    ) -> _core.Stepper32 | _core.Stepper64:
+        kind = _core.Stepper32 if dtype == np.float32 else _core.Stepper64
+        return kind(where, tuple(packs), rows, batched, flag)
+
+    def step_input(self, value: np.ndarray) -> np.ndarray:
+        plain = np.empty(value.shape, value.dtype.type)
+        plain[...] = value
+        return plain
+
+    def step_output(self, where: str, value: np.ndarray) -> np.ndarray:
+        flags = value.flags
+        if not (flags.c_contiguous and flags.aligned and flags.writeable):
+            raise ValueError(
+                f"{where}: out must be C-contiguous, aligned and writable, got C-contiguous: "
+                f"{flags.c_contiguous}, aligned: {flags.aligned}, writable: {flags.writeable}"
+            )
+        return np.asarray(value).view(value.dtype.type)
 
     def summary(self) -> str:
         return f"backend cpu, instruction set {_core.isa()}, up to {_core.num_threads()} threads"

@@ -78,7 +78,7 @@ class Layer : public Packed<T> {
     for (const Layer* layer : layers) sizes.push_back(layer->sizes_for(T_, B));
     py::list texts;
     for (const std::optional<cpu::Plan>& plan : cpu::PackedLayer<T>::plans_of_wave(packed(layers), sizes, backward))
-      texts.append(plan ? py::object(py::str(cpu::describe(*plan))) : py::none());
+      texts.append(plan ? py::object(py::str(cpu::describe(*plan, backward))) : py::none());
     return texts;
   }
 
@@ -87,13 +87,13 @@ class Layer : public Packed<T> {
   }
 
   std::string plan(int64_t T_, int64_t B, bool backward) const {
-    return cpu::describe(packed_.plan(sizes_for(T_, B), backward));
+    return cpu::describe(packed_.plan(sizes_for(T_, B), backward), backward);
   }
 
   // None where the directions run one after the other.
   py::object plan_of_half(int64_t T_, int64_t B, bool backward) const {
     const std::optional<cpu::Plan> plan = packed_.plan_of_half(sizes_for(T_, B), backward);
-    return plan ? py::object(py::str(cpu::describe(*plan))) : py::none();
+    return plan ? py::object(py::str(cpu::describe(*plan, backward))) : py::none();
   }
 
  private:
@@ -317,6 +317,7 @@ void bind(py::module_& module, const char* name, const char* packed_name) {
       .def("backward", &L::backward, "Likewise.")
       .def("forward_with", &L::forward_with, py::arg("arguments"), py::arg("other"), py::arg("its"))
       .def("backward_with", &L::backward_with, py::arg("arguments"), py::arg("other"), py::arg("its"))
+      .def_static("most_together", &cpu::num_threads)
       .def_static("forward_wave", &L::forward_wave, py::arg("layers"), py::arg("arguments"))
       .def_static("backward_wave", &L::backward_wave, py::arg("layers"), py::arg("arguments"))
       .def_static("plans_of_wave", &L::plans_of_wave, py::arg("layers"), py::arg("steps"), py::arg("rows"),

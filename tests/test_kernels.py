@@ -39,6 +39,8 @@ LARGE = [
     Case(T=3, B=300, I=5, H=33, lengths=True, reset=True),
     Case(T=700, B=2, I=9, H=36, num_layers=3, lengths=True, reset=True),
     Case(cell="gru", T=900, B=1, I=30, H=64, num_layers=2),
+    Case(T=600, B=1, I=9, H=10, num_layers=2),
+    Case(cell="gru", T=60, B=1, I=9, H=10, bidirectional=True),
 ]
 # So few units that vectors are filled with rows instead.
 FEW_UNITS = [
@@ -124,9 +126,11 @@ def test_any_number_of_threads_gives_the_same_bits(case, dtype):
 def test_the_plan_uses_threads_both_ways():
     """Otherwise the test above would compare a single thread with itself."""
     before = fr.get_num_threads()
+    plans = []
     try:
-        fr.set_num_threads(3)
-        plans = [build(case).layer.explain((case.T, case.B, case.I), training=True) for case in LARGE]
+        for threads in (2, 3):
+            fr.set_num_threads(threads)
+            plans += [build(case).layer.explain((case.T, case.B, case.I), training=True) for case in LARGE]
     finally:
         fr.set_num_threads(before)
     assert any("3 threads by rows" in plan for plan in plans)

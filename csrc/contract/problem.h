@@ -67,6 +67,11 @@ struct Checkpoints {
   int64_t steps = 0;    // 0: everything is saved
   E* states = nullptr;  // (N, S - 1, B, H), N + 1 segments in T steps: [0] enters the last one; nullptr where S == 1
 
+  // Whether a segment but the first begins at step s; the longest row has `longest` steps.
+  FUSEDRNN_INLINE bool enters(int64_t s, int64_t longest) const {
+    return steps > 0 && s > 0 && (longest - s) % steps == 0;
+  }
+
   // State k of S, (B, H), as it enters the segment that begins at step s > 0; the longest row has `longest` steps.
   FUSEDRNN_INLINE E* entering(int k, int64_t s, int64_t longest, const Sizes& sizes, int S) const {
     const int64_t n = (longest - s) / steps - 1;

@@ -59,9 +59,9 @@ class BackwardOfRows {
     if (thread == 0) turn_weights();
     for (Bundle<T> bundle(sizes_.B, thread, team.size()); bundle.count > 0; bundle.next())
       for (int u = 0; u < bundle.count; ++u) {
-        load_state(p_.dstate_out[0], sizes_.P, bundle, u, dh(bundle, u));
+        load_state(p_.dstate_out[0], sizes_.P, clock_, bundle, u, dh(bundle, u));
         for (int k = 1; k < S; ++k)
-          load_state(p_.dstate_out[k], sizes_.H, bundle, u, dstates(bundle, u) + (k - 1) * sizes_.H * W);
+          load_state(p_.dstate_out[k], sizes_.H, clock_, bundle, u, dstates(bundle, u) + (k - 1) * sizes_.H * W);
       }
   }
 
@@ -73,8 +73,7 @@ class BackwardOfRows {
         const int64_t live = clock_.live(s);
         first_row -= live;
         if (bundle.live_blocks(live) > 0) step(kept, s, live, first_row, bundle, thread);
-        team.worked(thread, task_.plan.step_cycles * static_cast<double>(bundle.count * W * team.size()) /
-                                static_cast<double>(sizes_.B));
+        team.worked(thread, task_.plan.step_cycles * bundle.share(team));
         if (!team.going()) return;
       }
     }
@@ -104,12 +103,6 @@ class BackwardOfRows {
     if (task_.weights.w_hr == nullptr) return;
     transpose(task_.weights.w_hr, sizes_.H, sizes_.P, sizes_.H, hr_columns_, sizes_.P, sizes_.P);
     hr_.fill();
-  }
-
-  void load_state(const T* from, int64_t columns, const Bundle<T>& bundle, int u, T* to) const {
-    into_lanes(
-        from ? bundle.rows(u) : 0, columns,
-        [&](int lane) { return from + clock_.row[bundle.first_row(u) + lane] * columns; }, to, W, W);
   }
 
   void put_state(const T* from, int64_t columns, const Bundle<T>& bundle, int u, T* to) const {

@@ -52,10 +52,9 @@ class ForwardOfRows {
     for (Bundle<T> bundle(sizes_.B, thread, team.size()); bundle.count > 0; bundle.next()) {
       enter(bundle, thread);
       for (int64_t s = 0, steps = clock_.length[bundle.first_row(0)]; s < steps; ++s) {
-        if (enters_segment(s)) keep_states(s, bundle, thread);
+        if (p_.checkpoints.enters(s, clock_.steps())) keep_states(s, bundle, thread);
         step(s, bundle, thread);
-        team.worked(thread, task_.plan.step_cycles * static_cast<double>(bundle.count * W * team.size()) /
-                                static_cast<double>(sizes_.B));
+        team.worked(thread, task_.plan.step_cycles * bundle.share(team));
         if (!team.going()) return;
       }
     }
@@ -67,18 +66,12 @@ class ForwardOfRows {
   // States move in; those of rows without any step move out again.
   void enter(const Bundle<T>& bundle, int thread) const {
     for (int u = 0; u < bundle.count; ++u) {
-      load_state(p_.state_in[0], sizes_.P, bundle, u, h_.at(thread, u));
+      load_state(p_.state_in[0], sizes_.P, clock_, bundle, u, h_.at(thread, u));
       for (int k = 1; k < S; ++k)
-        load_state(p_.state_in[k], sizes_.H, bundle, u, states_.at(thread, u) + (k - 1) * sizes_.H * W);
+        load_state(p_.state_in[k], sizes_.H, clock_, bundle, u, states_.at(thread, u) + (k - 1) * sizes_.H * W);
       for (int lane = 0; lane < bundle.rows(u); ++lane)
         if (clock_.length[bundle.first_row(u) + lane] == 0) leave(bundle, u, lane, thread);
     }
-  }
-
-  void load_state(const T* from, int64_t columns, const Bundle<T>& bundle, int u, T* to) const {
-    into_lanes(
-        from ? bundle.rows(u) : 0, columns,
-        [&](int lane) { return from + clock_.row[bundle.first_row(u) + lane] * columns; }, to, W, W);
   }
 
   // The states of one row after its last step.
@@ -90,10 +83,6 @@ class ForwardOfRows {
       const T* state = states_.at(thread, u) + (k - 1) * sizes_.H * W + lane;
       for (int64_t j = 0; j < sizes_.H; ++j) p_.state_out[k][b * sizes_.H + j] = state[j * W];
     }
-  }
-
-  bool enters_segment(int64_t s) const {
-    return p_.checkpoints.steps > 0 && s > 0 && (clock_.steps() - s) % p_.checkpoints.steps == 0;
   }
 
   void keep_states(int64_t s, const Bundle<T>& bundle, int thread) const {

@@ -64,7 +64,7 @@ class ForwardOfUnits {
       if (task_.input_progress && !task_.input_progress->wait(s1, team, task_.plan.split == Split::kUnits)) return;
       input_.make(s0, s1, share, thread, by_turns(task_.turn));
       for (int64_t s = s0; s < s1; ++s) {
-        if (enters_segment(s)) keep_states(s, share);
+        if (p_.checkpoints.enters(s, clock_.steps())) keep_states(s, share);
         if (!step(s, s - s0, share, team, thread)) return;
       }
       if (task_.progress) task_.progress->reached(s1, team, thread);
@@ -79,10 +79,6 @@ class ForwardOfUnits {
     const int64_t begin = clock_.live(0);
     leave_state(h_[0], p_.state_out[0], sizes_.P, share, share.outputs, clock_, begin);
     for (int k = 1; k < S; ++k) leave_state(state_[k], p_.state_out[k], sizes_.H, share, share.units, clock_, begin);
-  }
-
-  bool enters_segment(int64_t s) const {
-    return p_.checkpoints.steps > 0 && s > 0 && (clock_.steps() - s) % p_.checkpoints.steps == 0;
   }
 
   void keep_states(int64_t s, const Share& share) const {

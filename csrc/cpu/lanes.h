@@ -37,6 +37,11 @@ class Bundle {
     return blocks;
   }
 
+  // Of the rows that a thread of the team has.
+  double share(const Team& team) const {
+    return static_cast<double>(count * W * team.size()) / static_cast<double>(rows_);
+  }
+
   int count;  // blocks, 0 when there is none left
 
  private:
@@ -81,6 +86,16 @@ struct RowPointers {
   const T* matrix = nullptr;
   int64_t columns = 0;
 };
+
+// The caller's state (B, columns), nullptr for zeros, of block u.
+template <class T>
+FUSEDRNN_INLINE void load_state(const T* from, int64_t columns, const Clock& clock, const Bundle<T>& bundle, int u,
+                                T* to) {
+  into_lanes(
+      from ? bundle.rows(u) : 0, columns,
+      [&](int lane) { return from + clock.row[bundle.first_row(u) + lane] * columns; }, to, Vec<T>::kWidth,
+      Vec<T>::kWidth);
+}
 
 template <class T>
 FUSEDRNN_INLINE void clear_lane(T* block, int64_t columns, int lane) {

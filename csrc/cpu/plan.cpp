@@ -134,16 +134,17 @@ double make_wave(std::vector<Plan>& plans, const Sizes& sizes, bool backward) {
   for (Plan& plan : plans) {
     if (plan.lanes == Lanes::kRows) return std::numeric_limits<double>::infinity();
     if (!backward) plan.chunk_steps = std::min(plan.chunk_steps, steps);
-    slowest = std::max(slowest, plan.cycles);
+    slowest = std::max(slowest, plan.cycles - (plan.threads > 1 ? kForkCycles : 0));  // all are woken at once
     chunk = std::max(chunk, static_cast<double>(plan.chunk_steps) / static_cast<double>(T));
   }
   return slowest * (1 + static_cast<double>(plans.size() - 1) * chunk) + kForkCycles;
 }
 
-std::string describe(const Plan& plan) {
+std::string describe(const Plan& plan, bool backward) {
   std::string text = plan.threads == 1 ? "1 thread" : std::to_string(plan.threads) + " threads by ";
   if (plan.threads > 1) text += plan.split == Split::kRows ? "rows" : "units";
   if (plan.lanes == Lanes::kRows) text += ", rows in lanes";
+  if (plan.lanes == Lanes::kRows && !backward) return text;  // one step at a time
   return text + ", chunks of " + std::to_string(plan.chunk_steps) + " steps";
 }
 

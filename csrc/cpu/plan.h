@@ -56,6 +56,6 @@ bool side_by_side(const Plan& whole, const Plan& half);
 // that it is expected to take; infinity where a plan cannot go along.
 double make_wave(std::vector<Plan>& plans, const Sizes& sizes, bool backward);
 
-std::string describe(const Plan& plan);
+std::string describe(const Plan& plan, bool backward);
 
 }  // namespace fusedrnn::cpu

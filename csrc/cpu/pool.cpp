@@ -7,10 +7,12 @@
 #include <fstream>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "cpu/relax.h"
 
@@ -103,12 +105,12 @@ void serve(Worker& worker, int thread) {
 
 class Pool {
  public:
-  // False when another caller is in it.
+  // False when another caller is in it, or the system gives no more threads.
   bool run(int threads, TeamFunction function, void* context, Asking* asking) {
     // No mutex: what the question does may come here again, on the thread that is in it already.
     if (busy_.exchange(true, std::memory_order_acquire)) return false;
     const Leaving guard(busy_);
-    threads = std::min(threads, grow(threads));
+    if (grow(threads) < threads) return false;
     Team team(threads, asking);
     const Job job{function, context, &team};
     for (int i = 1; i < threads; ++i) {
@@ -147,7 +149,7 @@ class Pool {
       const int thread = static_cast<int>(workers_.size());
       try {
         std::thread(serve, std::ref(worker), thread).detach();
-      } catch (const std::system_error&) {  // the system gives no more threads: fewer do the same work
+      } catch (const std::system_error&) {  // the system gives no more threads
         workers_.pop_back();
         break;
       }
@@ -279,17 +281,16 @@ void run_stoppable_team(int threads, TeamFunction function, void* context) {
 }
 
 void run_teams(int count, int threads, PartFunction function, void* context) {
-  std::deque<Team> parts;
+  std::vector<std::optional<Team>> parts(count);
   run_stoppable_team(count * threads, [&](Team& team, int thread) {
-    const bool side_by_side = team.size() == count * threads;
-    const int size = std::min(threads, team.size());
+    if (team.size() == 1) {
+      for (int part = 0; part < count; ++part) function(context, part, team, 0);
+      return;
+    }
     if (thread == 0)
-      for (int part = 0; part < (side_by_side ? count : 1); ++part) parts.emplace_back(size, team, part == 0);
+      for (int part = 0; part < count; ++part) parts[part].emplace(threads, team, part == 0);
     team.barrier();
-    if (side_by_side)
-      function(context, thread / size, parts[thread / size], thread % size);
-    else if (thread < size)
-      for (int part = 0; part < count; ++part) function(context, part, parts[0], thread);
+    function(context, thread / threads, *parts[thread / threads], thread % threads);
   });
 }
 

@@ -2,8 +2,8 @@
 //
 // run_team(n, ...) runs a function on the calling thread (thread 0) and n - 1 workers and returns when all are done.
 // Workers spin for some tens of microseconds after a job and then sleep. A pool that is busy with another caller's job,
-// or asked for one thread, runs the function on the calling thread alone, as a team of one. After a fork the child
-// makes a pool of its own.
+// asked for one thread, or given no more threads by the system, runs the function on the calling thread alone, as a
+// team of one. After a fork the child makes a pool of its own.
 //
 // Work that may take long can be stopped. run_stoppable_team asks a question every tenth of a second, always on the
 // calling thread; when it throws, the team leaves its work where it is, and what was thrown comes out of
@@ -73,8 +73,8 @@ void run_stoppable_team(int threads, Function&& function) {
   run_stoppable_team(threads, team_function<Function>(), &function);
 }
 
-// Parts 0 .. count - 1 of some work side by side, each on a team of `threads` threads; where there are fewer threads
-// than for all, one after the other on a team of no more than `threads`. May be stopped.
+// Parts 0 .. count - 1 of some work side by side, each on a team of `threads` threads; or one after the other on the
+// calling thread, where run_stoppable_team would run there alone. May be stopped.
 using PartFunction = void (*)(void* context, int part, Team& team, int thread);
 void run_teams(int count, int threads, PartFunction function, void* context);
 

@@ -2,7 +2,8 @@
 //
 // h of every step is in y, so only states 1.. wait for the step before: the recurrent products of a chunk of steps are
 // made together, as its input products are, and then the cells, step by step. A thread does this for the rows and units
-// that it owns, and waits for nobody. Every sum is that of the forward pass in the same order, so bits are the same.
+// that it owns, and waits for nobody meanwhile. Every sum is that of the forward pass in the same order, so bits are
+// the same.
 #pragma once
 
 #include "cpu/cell_rows.h"

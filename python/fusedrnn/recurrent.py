@@ -197,7 +197,7 @@ class Recurrent(RecurrentWeights):
 
         Parameters
         ----------
-        x_shape : shape of x as the layer takes it
+        x_shape : shape of x as the layer takes it; `OneHot` has no input product, so its plan may have fewer threads
         training : whether `forward` and `backward` are meant, or a call for inference
 
         Examples

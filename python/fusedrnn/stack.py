@@ -20,6 +20,7 @@ from fusedrnn.sizes import Sizes
 States = tuple[np.ndarray, ...]  # of all layers and directions: h (L*D, B, P), further ones (L*D, B, H)
 Values = tuple[np.ndarray | None, ...]  # what a kernel keeps for its backward, see `Stack._new_values`
 Gradients = dict[str, np.ndarray]
+Waiting = list[tuple[int, list[tuple[Any, ...]]]]  # layers, and the arguments of their kernels by direction
 PREFIXES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # in the kernels' order
 
 
@@ -66,7 +67,8 @@ class Stack(NamedTuple):
         batch, last = self.batch, self.sizes.num_layers - 1
         state_after = self._new_states()
         x = batch.x
-        waiting: list[tuple[Any, ...]] = []  # arguments of the layers below, which run together with this one
+        together = self._together(drop)
+        waiting: Waiting = []
         for layer in range(self.sizes.num_layers):
             out = y if layer == last else self._empty((batch.steps, batch.rows, y.shape[2]))
             segment = 0 if checkpoint_every is None else self._segment_steps(layer, checkpoint_every)
@@ -74,23 +76,30 @@ class Stack(NamedTuple):
             arguments = self._forward_arguments(layer, x, out, state_after, values, segment)
             if kept is not None:
                 kept.append(Kept(x, out, values or [], segment))
-            if self._in_waves(drop):
-                waiting += arguments
-            else:
-                pack, *other = self.packs[layer]
-                if other:
-                    pack.forward_with(arguments[0], other[0], arguments[1])
-                else:
-                    pack.forward(*arguments[0])
+            waiting.append((layer, arguments))
+            if len(waiting) == together or layer == last:
+                self._run(waiting, backward=False)
+                waiting = []
             x = out if drop is None or layer == last else drop.apply(layer, out)
-        if waiting:
-            packs = [packs[0] for packs in self.packs]
-            packs[0].forward_wave(packs, waiting)
         return state_after
 
-    def _in_waves(self, drop: Dropped | None) -> bool:
-        """Whether all layers go to the kernels in one call: each then reads what the one below has just written."""
-        return self.sizes.num_layers > 1 and self.sizes.directions == 1 and drop is None
+    def _together(self, drop: Dropped | None) -> int:
+        """How many layers go to the kernels in one call, each to read what the one before it has just written."""
+        if self.sizes.num_layers == 1 or self.sizes.directions == 2 or drop is not None:
+            return 1
+        return self.packs[0][0].most_together()
+
+    def _run(self, waiting: Waiting, *, backward: bool) -> None:
+        """Both directions of a layer, or a few layers that have one."""
+        packs = [pack for layer, _ in waiting for pack in self.packs[layer]]
+        calls = [call for _, arguments in waiting for call in arguments]
+        first, pack = calls[0], packs[0]
+        if len(packs) == 1:
+            (pack.backward if backward else pack.forward)(*first)
+        elif self.sizes.directions == 2:
+            (pack.backward_with if backward else pack.forward_with)(first, packs[1], calls[1])
+        else:
+            (pack.backward_wave if backward else pack.forward_wave)(packs, calls)
 
     def _forward_arguments(
         self,
@@ -135,7 +144,8 @@ class Stack(NamedTuple):
         dstate0 = self._new_states()
         dx: np.ndarray | None = None
         d_layer = dy
-        waiting: list[tuple[Any, ...]] = []  # as in forward, from the last layer down
+        together = self._together(drop)
+        waiting: Waiting = []
         for layer in reversed(range(self.sizes.num_layers)):
             below = kept[layer]
             inside: list[np.ndarray | None] = [None] * self.sizes.directions
@@ -147,23 +157,16 @@ class Stack(NamedTuple):
             arguments = self._backward_arguments(layer, below, d_layer, dstate_after, inside, dstate0, gradients)
             for direction, values in enumerate(gradients):
                 grads |= {name: values[prefix] for prefix, name in self.sizes.names(layer, direction).items()}
-            if self._in_waves(drop):
-                waiting += arguments
-            else:
-                pack, *other = self.packs[layer]
-                if other:
-                    pack.backward_with(arguments[0], other[0], arguments[1])
-                else:
-                    pack.backward(*arguments[0])
+            waiting.append((layer, arguments))
+            if len(waiting) == together or layer == 0:
+                self._run(waiting, backward=True)
+                waiting = []
             if inside[0] is not None and inside[-1] is not inside[0]:
                 inside[0] += inside[1]
             d_layer = inside[0]
             if d_layer is not None and layer > 0 and drop is not None:
                 # x of this layer = drop.apply(layer - 1, y of the one below)
                 d_layer = drop.apply(layer - 1, d_layer)
-        if waiting:
-            packs = [packs[0] for packs in reversed(self.packs)]
-            packs[0].backward_wave(packs, waiting)
         return dx, dstate0, grads
 
     def _backward_arguments(

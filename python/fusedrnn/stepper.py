@@ -40,14 +40,15 @@ class Stepper:
     (an optimiser's step, ``load_state_dict``, a ``writable`` block), the next step is a RuntimeError; `refresh` takes
     the new ones and keeps the state. A stepper that shall keep old weights is made of a copy of the layer.
 
-    A step allocates no memory. What it computes with, and how many threads it may use, is settled when the stepper is
-    made; steps of small layers run on the calling thread alone. Those of about 20 microseconds and more let other
-    threads of Python run meanwhile. A stepper is for one thread at a time: a call while another thread is in a step
-    is a RuntimeError. It can be neither copied nor pickled: make another one, and give it the `state`.
+    On the CPU a step allocates no memory. What it computes with, and how many threads it may use, is settled when the
+    stepper is made; steps of small layers run on the calling thread alone. Those of about 20 microseconds and more let
+    other threads of Python run meanwhile. A stepper is for one thread at a time: a call while another thread is in a
+    step is a RuntimeError. It can be neither copied nor pickled: make another one, and give it the `state`.
 
     On a GPU all arrays are CuPy's, the mask of `reset` too, and nothing waits: a step is queued on the current stream,
-    which has to be the same one for all steps. There, steps have the bits of calls of the layer with T = 1, since those
-    with more steps may run in another tier with sums in another order; in 16 bits c goes on in float32 between steps.
+    which has to be the same one for all that is done with a stepper. A bad id gives NaN until `reset`. There, steps
+    have the bits of calls of the layer with T = 1, since those with more steps may run in another tier with sums in
+    another order; in 16 bits c goes on in float32 between steps.
 
     Examples
     --------

@@ -68,6 +68,10 @@ class PackedLayer(Protocol):
         """Backward of both directions of a layer, likewise."""
 
     @staticmethod
+    def most_together() -> int:
+        """How many layers a call of `forward_wave` or `backward_wave` has any use for."""
+
+    @staticmethod
     def forward_wave(layers: Any, arguments: Any) -> None:
         """Run layers one upon the other, each with its arguments of `forward`: x of each is y of the one before it."""
 

@@ -254,6 +254,10 @@ class Layer:
         other.backward(*its)
 
     @staticmethod
+    def most_together() -> int:
+        return 1  # launches follow one another
+
+    @staticmethod
     def forward_wave(layers: list[Layer], arguments: list[tuple[Any, ...]]) -> None:
         for layer, its in zip(layers, arguments, strict=True):
             layer.forward(*its)

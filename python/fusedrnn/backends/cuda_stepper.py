@@ -43,7 +43,8 @@ class CudaStepper:
         self._place = module.Rows(1, rows, False, False, None, None, None, [], None)
         widths = (last.outputs,) + (last.hidden,) * (last.states - 1)
         with self._current():
-            self._h = [cupy.zeros((len(layers), rows, widths[0]), dtype) for _ in range(2)]  # before a step, after it
+            self._h = [_apart(len(layers), rows, widths[0], dtype) for _ in range(2)]  # before a step, after it
+            self._x = cupy.empty((rows, layers[0].inputs), dtype)
             self._others = [cupy.zeros((len(layers), rows, width), dtype) for width in widths[1:]]
             wide = running_dtype(dtype)
             self._running = [] if wide == dtype else [cupy.zeros((len(layers), rows, width), wide) for width in widths]
@@ -95,6 +96,9 @@ class CudaStepper:
                 on_current(f"{self._where}: {name}", value)
         y = self._y if out is None else out
         with self._alone(), self._current():
+            if inputs.dtype == self._dtype and not inputs.flags.c_contiguous:  # the product would have another kernel
+                self._x[...] = inputs
+                inputs = self._x
             for at, layer in enumerate(self._layers):
                 self._run_layer(at, inputs, y if layer is self._layers[-1] else self._h[1][at])
                 inputs = self._h[1][at]
@@ -136,6 +140,13 @@ class _Alone:
 
     def __exit__(self, *_: object) -> None:
         self._busy.release()
+
+
+def _apart(layers: int, rows: int, columns: int, dtype: np.dtype) -> Array:
+    """Zeros (L, B, P), where each layer begins as an array of its own does: cuBLAS looks at that."""
+    used, line = rows * columns, 256 // dtype.itemsize
+    zeros = parts()[0].zeros((layers, -(-used // line) * line), dtype)
+    return zeros[:, :used].reshape(layers, rows, columns)
 
 
 def _assign(part: Array, given: Any, rows: Any) -> None:

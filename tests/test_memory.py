@@ -536,12 +536,19 @@ def test_arrays_of_inference_are_its_results(kind, bidirectional):
 
 
 @every_kind
-def test_arrays_of_inference_through_many_layers_are_those_of_two(kind):
+@pytest.mark.parametrize(("threads", "together"), [(1, 1), (2, 1), (3, 3)])
+def test_arrays_of_inference_through_many_layers_are_those_of_two_and_of_what_goes_along(kind, threads, together):
     problem = build(case_of(kind, T=2000, B=8, num_layers=5), "float32")
     layer, x = problem.layer, problem.x
-    y, _ = layer(x)
-    _, peak, left = traced(lambda: layer(x))
-    assert peak < 3 * y.nbytes + SLACK
+    before = fr.get_num_threads()
+    fr.set_num_threads(threads)
+    try:
+        assert ("wavefront" in layer.explain(x.shape)) is (together > 1)
+        y, _ = layer(x)
+        _, peak, left = traced(lambda: layer(x))
+    finally:
+        fr.set_num_threads(before)
+    assert peak < (together + 2) * y.nbytes + SLACK
     assert left < y.nbytes + SLACK
 
 

@@ -67,27 +67,33 @@ class Stack(NamedTuple):
         batch, last = self.batch, self.sizes.num_layers - 1
         state_after = self._new_states()
         x = batch.x
-        together = self._together(drop)
+        together = self._together(drop, backward=False)
         waiting: Waiting = []
         for layer in range(self.sizes.num_layers):
             out = y if layer == last else self._empty((batch.steps, batch.rows, y.shape[2]))
             segment = 0 if checkpoint_every is None else self._segment_steps(layer, checkpoint_every)
             values = None if kept is None else [self._new_values(segment) for _ in self.packs[layer]]
-            arguments = self._forward_arguments(layer, x, out, state_after, values, segment)
+            waiting.append((layer, self._forward_arguments(layer, x, out, state_after, values, segment)))
             if kept is not None:
                 kept.append(Kept(x, out, values or [], segment))
-            waiting.append((layer, arguments))
             if len(waiting) == together or layer == last:
                 self._run(waiting, backward=False)
                 waiting = []
             x = out if drop is None or layer == last else drop.apply(layer, out)
         return state_after
 
-    def _together(self, drop: Dropped | None) -> int:
-        """How many layers go to the kernels in one call, each to read what the one before it has just written."""
+    def _together(self, drop: Dropped | None, *, backward: bool) -> int:
+        """How many layers go to the kernels in one call, each to read what the one before it has just written.
+
+        Their arrays are all held meanwhile, so only one where no wavefront is planned.
+        """
         if self.sizes.num_layers == 1 or self.sizes.directions == 2 or drop is not None:
             return 1
-        return self.packs[0][0].most_together()
+        packs = [packs[0] for packs in self.packs]
+        if backward:
+            packs.reverse()
+        plans = packs[0].plans_of_wave(packs, self.batch.steps, self.batch.rows, backward)
+        return packs[0].most_together() if any(plans) else 1
 
     def _run(self, waiting: Waiting, *, backward: bool) -> None:
         """Both directions of a layer, or a few layers that have one."""
@@ -144,7 +150,7 @@ class Stack(NamedTuple):
         dstate0 = self._new_states()
         dx: np.ndarray | None = None
         d_layer = dy
-        together = self._together(drop)
+        together = self._together(drop, backward=True)
         waiting: Waiting = []
         for layer in reversed(range(self.sizes.num_layers)):
             below = kept[layer]
@@ -154,10 +160,11 @@ class Stack(NamedTuple):
                     dx, inside[0] = self.layout.new_sequence(self.batch.steps, self.batch.rows, self.sizes.input_size)
                 inside = [self._empty(below.x.shape) if part is None else part for part in inside]
             gradients = self._new_gradients(layer)
-            arguments = self._backward_arguments(layer, below, d_layer, dstate_after, inside, dstate0, gradients)
+            waiting.append(
+                (layer, self._backward_arguments(layer, below, d_layer, dstate_after, inside, dstate0, gradients))
+            )
             for direction, values in enumerate(gradients):
                 grads |= {name: values[prefix] for prefix, name in self.sizes.names(layer, direction).items()}
-            waiting.append((layer, arguments))
             if len(waiting) == together or layer == 0:
                 self._run(waiting, backward=True)
                 waiting = []

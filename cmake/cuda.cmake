@@ -3,7 +3,7 @@ set(cuda_bindings
     src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/norms.cpp src/cuda/optimisers.cpp
     src/cuda/softmax.cpp src/cuda/sum_by_id.cpp src/cuda/take_rows.cpp)
 set(cuda_kernels
-    csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/grid_loops.cu csrc/cuda/loops.cu csrc/cuda/norms.cu
+    csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/resident_loops.cu csrc/cuda/loops.cu csrc/cuda/norms.cu
     csrc/cuda/optimisers.cu csrc/cuda/plan.cu csrc/cuda/softmax.cu csrc/cuda/step_loops.cu csrc/cuda/sum_by_id.cu
     csrc/cuda/take_rows.cu)
 
@@ -44,7 +44,7 @@ else()
   if(FUSEDRNN_WERROR)
     target_compile_options(fusedrnn_cuda_kernels PRIVATE --Werror=all-warnings)
     # Numbers that a persistent kernel cannot keep in registers would go to memory and back in every step.
-    set_source_files_properties(csrc/cuda/grid_loops.cu PROPERTIES COMPILE_OPTIONS
+    set_source_files_properties(csrc/cuda/resident_loops.cu PROPERTIES COMPILE_OPTIONS
       "-Xptxas=--warn-on-spills,--warning-as-error")
   endif()
   pybind11_add_module(_cuda MODULE ${cuda_bindings} $<TARGET_OBJECTS:fusedrnn_cuda_kernels>)

@@ -68,12 +68,17 @@ def narrow_cases() -> list[Case]:
 
 
 SPACING = {"float16": 2.0**-10, "bfloat16": 2.0**-7}  # from 1 to the next number
-TIERS = ("step", "grid")
+TIERS = ("step", "solo", "cluster", "grid")
 
 
 def tiers_of(these: list[Case]) -> list[tuple[Case, str]]:
-    """Each case with the tiers that take it: tier grid takes no projection."""
-    return [(case, tier) for case in these for tier in TIERS if tier == "step" or not case.projection]
+    """Each case with the tiers that take it: only step takes a projection, and solo no layer that is too large."""
+    return [
+        (case, tier)
+        for case in these
+        for tier in TIERS
+        if tier == "step" or not (case.projection or (tier == "solo" and case.H > 100))
+    ]
 
 
 LIMITS = [("float64", 1e-12), ("float32", 2e-5)]
@@ -142,12 +147,17 @@ def test_one_hot_input_is_a_lookup(gpu: Any) -> None:
 
 def test_tier_is_checked(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     layer = make_layer(Case(projection=True), device="cuda")
+    monkeypatch.setenv("FUSEDRNN_TIER", "stairs")
+    with pytest.raises(ValueError, match="FUSEDRNN_TIER must be one of step, solo, cluster, grid, got 'stairs'"):
+        layer(gpu.asarray(np.zeros((2, 3, 4))))
+    for tier in ("solo", "cluster", "grid"):
+        monkeypatch.setenv("FUSEDRNN_TIER", tier)
+        with pytest.raises(ValueError, match=f"FUSEDRNN_TIER is {tier}, which cannot run a projection"):
+            layer(gpu.asarray(np.zeros((2, 3, 4))))
     monkeypatch.setenv("FUSEDRNN_TIER", "solo")
-    with pytest.raises(ValueError, match="FUSEDRNN_TIER must be one of step, grid, got 'solo'"):
-        layer(gpu.asarray(np.zeros((2, 3, 4))))
-    monkeypatch.setenv("FUSEDRNN_TIER", "grid")
-    with pytest.raises(ValueError, match="FUSEDRNN_TIER is grid, which cannot run a projection"):
-        layer(gpu.asarray(np.zeros((2, 3, 4))))
+    large = make_layer(Case(H=300), device="cuda")
+    with pytest.raises(ValueError, match="FUSEDRNN_TIER is solo, which cannot run a projection, nor 300 units"):
+        large(gpu.asarray(np.zeros((2, 3, 4))))
 
 
 BAD = [

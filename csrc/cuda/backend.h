@@ -25,9 +25,9 @@ struct Host {
 
 // The loops; `cell` indexes kCells.
 template <class T>
-void forward(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host& host);
+void forward(int cell, const Directions<ForwardLoop<T>>& loops, const Plan& plan, const Host& host);
 template <class T>
-void backward(int cell, const BackwardLoop<T>& loop, const Plan& plan, const Host& host);
+void backward(int cell, const Directions<BackwardLoop<T>>& loops, const Plan& plan, const Host& host);
 
 // A sum of rows by id.
 template <class T>

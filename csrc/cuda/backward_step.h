@@ -30,9 +30,31 @@ FUSEDRNN_INLINE Wide<T> output_gradient(const BackwardLoop<T>& p, int64_t s, int
   return Cell::kReadsOutput ? running + sum : sum;
 }
 
-// The cell of unit j backwards. dh: gradient of its output.
+// Asks for what undo_output will read, while its sum is still made.
 template <class Cell, class T>
-FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> dh) {
+__device__ void ask_for_output(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j) {
+  if (s < p.part.begin) return;
+  constexpr int S = Cell::kStates, K = Cell::kSaved;
+  const int64_t H = p.sizes.H, b = p.rows.batch(m), kept = p.rows.place(s, m) - p.part.saved_place;
+  for (int k = 0; k < K; ++k) ask_for(p.saved.gates + (kept * K + k) * H + j);
+  for (int k = 1; k < S; ++k) {
+    ask_for(p.saved.states + (kept * (S - 1) + k - 1) * H + j);
+    ask_for(p.running[k] + b * H + j);
+  }
+  if (p.dy) ask_for(p.dy.at(p.rows.time(s, m), b) + j);
+}
+
+// Where nobody waits for the gate gradients of a step.
+struct HandNothingOn {
+  template <class T>
+  FUSEDRNN_INLINE void operator()(int64_t, int64_t, T) const {}
+};
+
+// The cell of unit j backwards. dh: gradient of its output; hand_on(m, k, ..) takes what row m has at k in the product
+// of the step before.
+template <class Cell, class T, class HandOn = HandNothingOn>
+FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> dh,
+                               const HandOn& hand_on = {}) {
   using V = Value<Wide<T>>;
   constexpr int G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
   const int64_t H = p.sizes.H, b = p.rows.batch(m), place = p.rows.place(s, m), kept = place - p.part.saved_place;
@@ -59,8 +81,10 @@ FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, i
 
   const int64_t gradients = (place - p.part.place) * G * H;
   for (int q = 0; q < G; ++q) {
+    const T recurrent = narrow<T>(Cell::kOneGateGradient ? dgx[q].number : dgh[q].number);
     p.dgx[gradients + q * H + j] = narrow<T>(dgx[q].number);
-    if (!Cell::kOneGateGradient) p.dgh[gradients + q * H + j] = narrow<T>(dgh[q].number);
+    if (!Cell::kOneGateGradient) p.dgh[gradients + q * H + j] = recurrent;
+    hand_on(m, q * H + j, cut ? narrow<T>(Wide<T>(0)) : recurrent);
   }
   if (Cell::kReadsOutput) p.running[0][b * H + j] = dbefore[0].number;
   for (int k = 1; k < S; ++k) {
@@ -71,8 +95,9 @@ FUSEDRNN_INLINE void undo_unit(const BackwardLoop<T>& p, int64_t s, int64_t m, i
 }
 
 // Step s for entry j of the output: its gradient, and what stood there before the step, for dW_hh.
-template <class Cell, class T>
-FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> sum) {
+template <class Cell, class T, class HandOn = HandNothingOn>
+FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> sum,
+                                 const HandOn& hand_on = {}) {
   const int64_t P = p.sizes.P, b = p.rows.batch(m);
   Wide<T> dh = output_gradient<Cell>(p, s, m, j, sum);
   if (s < p.part.begin) {
@@ -89,7 +114,7 @@ FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m,
   if (p.w_hr != nullptr)
     p.doutput[place * P + j] = narrow<T>(dh);
   else
-    undo_unit<Cell>(p, s, m, j, dh);
+    undo_unit<Cell>(p, s, m, j, dh, hand_on);
 }
 
 template <class Cell, class T, int R>

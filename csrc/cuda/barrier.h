@@ -18,7 +18,7 @@ constexpr uint64_t kMostTurns = uint64_t{1} << 25;  // ten seconds or more
 constexpr int64_t kCounterPitch = 16;               // counters apart, so that no two groups ask for one cache line
 
 // Blocks of one group; `arrived` is 0 before the launch. `meeting` counts from 1.
-__device__ inline void meet(unsigned long long* arrived, uint64_t meeting, uint64_t blocks) {
+__device__ inline void meet_at(unsigned long long* arrived, uint64_t meeting, uint64_t blocks) {
   __syncthreads();
   if (threadIdx.x == 0 && blocks > 1) {
     __threadfence();

@@ -5,6 +5,16 @@
 
 namespace fusedrnn::cuda {
 
+namespace {
+
+// Blocks of a cluster, by compute capability: eight from 9.0 on, and sixteen where a kernel may ask for more.
+int most_cluster(int major) {
+  if (major < 9) return 1;
+  return major < 11 ? 16 : 8;
+}
+
+}  // namespace
+
 Device current_device() {
   int number = 0;
   check(cudaGetDevice(&number), "asking for the current GPU");
@@ -17,6 +27,7 @@ Device current_device() {
   device.multiprocessors = ask(cudaDevAttrMultiProcessorCount);
   device.shared_bytes = ask(cudaDevAttrMaxSharedMemoryPerBlockOptin);
   device.cooperative = ask(cudaDevAttrCooperativeLaunch) != 0;
+  device.most_cluster = most_cluster(ask(cudaDevAttrComputeCapabilityMajor));
   return device;
 }
 

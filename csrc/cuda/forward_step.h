@@ -5,6 +5,7 @@
 #pragma once
 
 #include "cells/registry.h"
+#include "cuda/ask.h"
 #include "cuda/problem.h"
 #include "cuda/tile.h"
 #include "cuda/value.h"
@@ -22,15 +23,24 @@ FUSEDRNN_INLINE const E* output_before(const Loop& p, const Sequence<E>& y, int6
 
 // y_t of position m in step s, entry j.
 template <class T>
-FUSEDRNN_INLINE void put_output(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, Wide<T> value) {
+FUSEDRNN_INLINE void put_output(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, T value) {
   const int64_t b = p.rows.batch(m);
-  p.y.at(p.rows.time(s, m), b)[j] = narrow<T>(value);
-  if (s + 1 == p.rows.length_of(m)) p.state_out[0][b * p.sizes.P + j] = narrow<T>(value);
+  p.y.at(p.rows.time(s, m), b)[j] = value;
+  if (s + 1 == p.rows.length_of(m)) p.state_out[0][b * p.sizes.P + j] = value;
 }
 
-// The cell of unit j in step s of position m, with the G recurrent sums.
+// Asks for what forward_unit will read, while its sums are still made.
 template <class Cell, class T>
-FUSEDRNN_INLINE void forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, const Wide<T>* sums) {
+__device__ void ask_for_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j) {
+  const int64_t H = p.sizes.H;
+  const T* gx = p.gx + (p.rows.place(s, m) - p.part.place) * Cell::kGates * H + j;
+  for (int q = 0; q < Cell::kGates; ++q) ask_for(gx + q * H);
+  for (int k = 1; k < Cell::kStates; ++k) ask_for(p.running[k] + p.rows.batch(m) * H + j);
+}
+
+// The cell of unit j in step s of position m, with the G recurrent sums. Returns its output.
+template <class Cell, class T>
+FUSEDRNN_INLINE T forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, int64_t j, const Wide<T>* sums) {
   using V = Value<Wide<T>>;
   constexpr int G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
   const int64_t H = p.sizes.H, b = p.rows.batch(m), place = p.rows.place(s, m), kept = place - p.part.saved_place;
@@ -57,10 +67,12 @@ FUSEDRNN_INLINE void forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m,
   }
   if (p.saved.gates != nullptr)
     for (int k = 0; k < K; ++k) p.saved.gates[(kept * K + k) * H + j] = narrow<T>(saved[k].number);
+  const T output = narrow<T>(after[0].number);
   if (p.w_hr != nullptr)
-    (p.saved.raw != nullptr ? p.saved.raw + kept * H : p.raw + b * H)[j] = narrow<T>(after[0].number);
+    (p.saved.raw != nullptr ? p.saved.raw + kept * H : p.raw + b * H)[j] = output;
   else
-    put_output(p, s, m, j, after[0].number);
+    put_output(p, s, m, j, output);
+  return output;
 }
 
 template <class Cell, class T, int R>
@@ -84,7 +96,7 @@ __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
         if (p.saved.raw == nullptr) return p.raw + p.rows.batch(m) * H;
         return p.saved.raw + (p.rows.place(s, m) - p.part.saved_place) * H;
       },
-      [&](int64_t m, int64_t j, const Wide<T>* sums) { put_output(p, s, m, j, sums[0]); });
+      [&](int64_t m, int64_t j, const Wide<T>* sums) { put_output(p, s, m, j, narrow<T>(sums[0])); });
 }
 
 }  // namespace fusedrnn::cuda

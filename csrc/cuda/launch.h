@@ -24,13 +24,20 @@ inline void allow_largest_blocks(const void* kernel, const char* name) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes), name);
 }
 
-// How a kernel is launched. Cooperative: all blocks are alive together, or there is an error.
+// How a kernel is launched. Cooperative: all blocks are alive together, or there is an error. Cluster: so many blocks
+// each share their memory.
 struct Shape {
   int64_t blocks;
   int threads;
   size_t shared_bytes = 0;
   bool cooperative = false;
+  unsigned cluster = 1;
 };
+
+// Lets a kernel run in clusters of more than eight blocks, which not every GPU has.
+inline void allow_large_clusters(const void* kernel, const char* name) {
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), name);
+}
 
 // Queues a kernel; no blocks, no launch.
 template <class... Parameters, class... Arguments>
@@ -40,16 +47,23 @@ void launch(const char* name, void (*kernel)(Parameters...), const Shape& shape,
   if (shape.blocks > INT32_MAX) throw std::overflow_error(std::string("fusedrnn: too many blocks for ") + name);
   constexpr size_t kSharedWithoutAsking = 48 << 10;
   if (shape.shared_bytes > kSharedWithoutAsking) allow_largest_blocks(reinterpret_cast<const void*>(kernel), name);
+  constexpr unsigned kPortableCluster = 8;
+  if (shape.cluster > kPortableCluster) allow_large_clusters(reinterpret_cast<const void*>(kernel), name);
   cudaLaunchAttribute together{};
-  together.id = cudaLaunchAttributeCooperative;
-  together.val.cooperative = 1;
+  if (shape.cooperative) {
+    together.id = cudaLaunchAttributeCooperative;
+    together.val.cooperative = 1;
+  } else {
+    together.id = cudaLaunchAttributeClusterDimension;
+    together.val.clusterDim = {shape.cluster, 1, 1};
+  }
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(shape.blocks));
   config.blockDim = dim3(static_cast<unsigned>(shape.threads));
   config.dynamicSmemBytes = shape.shared_bytes;
   config.stream = stream;
   config.attrs = &together;
-  config.numAttrs = shape.cooperative ? 1 : 0;
+  config.numAttrs = shape.cooperative || shape.cluster > 1 ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, arguments...), name);
 }
 

@@ -33,30 +33,34 @@ int64_t numbers_of(const Sizes& sizes, int state) { return sizes.B * (state == 0
 }  // namespace
 
 template <class T>
-void forward(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host& host) {
-  for (int k = 0; loop.part.enters && k < kCells[cell].states; ++k)
-    enter(loop.state_in[k], loop.state_out[k], loop.running[k], numbers_of(loop.sizes, k), host.stream);
-  if (loop.part.begin == loop.part.end) return;
-  if (plan.tier == Tier::kGrid)
-    forward_grid(cell, loop, plan, host);
-  else
-    forward_steps(cell, loop, host);
+void forward(int cell, const Directions<ForwardLoop<T>>& loops, const Plan& plan, const Host& host) {
+  for (int d = 0; d < loops.count; ++d) {
+    const ForwardLoop<T>& loop = loops.of[d];
+    for (int k = 0; loop.part.enters && k < kCells[cell].states; ++k)
+      enter(loop.state_in[k], loop.state_out[k], loop.running[k], numbers_of(loop.sizes, k), host.stream);
+  }
+  const Part& part = loops.of[0].part;
+  if (part.begin == part.end) return;
+  if (plan.tier != Tier::kStep) return forward_resident(cell, loops, plan, host);
+  for (int d = 0; d < loops.count; ++d) forward_steps(cell, loops.of[d], host);
 }
 
 template <class T>
-void backward(int cell, const BackwardLoop<T>& loop, const Plan& plan, const Host& host) {
-  for (int k = 0; loop.part.enters && k < kCells[cell].states; ++k)
-    enter(loop.dstate_out[k], loop.dstate_in[k], loop.running[k], numbers_of(loop.sizes, k), host.stream);
-  if (loop.part.begin == loop.part.end) return;
-  if (plan.tier == Tier::kGrid)
-    backward_grid(cell, loop, plan, host);
-  else
-    backward_steps(cell, loop, host);
+void backward(int cell, const Directions<BackwardLoop<T>>& loops, const Plan& plan, const Host& host) {
+  for (int d = 0; d < loops.count; ++d) {
+    const BackwardLoop<T>& loop = loops.of[d];
+    for (int k = 0; loop.part.enters && k < kCells[cell].states; ++k)
+      enter(loop.dstate_out[k], loop.dstate_in[k], loop.running[k], numbers_of(loop.sizes, k), host.stream);
+  }
+  const Part& part = loops.of[0].part;
+  if (part.begin == part.end) return;
+  if (plan.tier != Tier::kStep) return backward_resident(cell, loops, plan, host);
+  for (int d = 0; d < loops.count; ++d) backward_steps(cell, loops.of[d], host);
 }
 
-#define FUSEDRNN_INSTANTIATE(T)                                                   \
-  template void forward<T>(int, const ForwardLoop<T>&, const Plan&, const Host&); \
-  template void backward<T>(int, const BackwardLoop<T>&, const Plan&, const Host&);
+#define FUSEDRNN_INSTANTIATE(T)                                                               \
+  template void forward<T>(int, const Directions<ForwardLoop<T>>&, const Plan&, const Host&); \
+  template void backward<T>(int, const Directions<BackwardLoop<T>>&, const Plan&, const Host&);
 FUSEDRNN_NUMBERS(FUSEDRNN_INSTANTIATE)
 #undef FUSEDRNN_INSTANTIATE
 

@@ -11,9 +11,9 @@ template <class T>
 void backward_steps(int cell, const BackwardLoop<T>& loop, const Host& host);
 
 template <class T>
-void forward_grid(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host& host);
+void forward_resident(int cell, const Directions<ForwardLoop<T>>& loops, const Plan& plan, const Host& host);
 template <class T>
-void backward_grid(int cell, const BackwardLoop<T>& loop, const Plan& plan, const Host& host);
+void backward_resident(int cell, const Directions<BackwardLoop<T>>& loops, const Plan& plan, const Host& host);
 
 // A list of functions, one a cell in the order of kCells, from `function<Cell, T>`.
 #define FUSEDRNN_OF_CELL(name, Cell) &FUSEDRNN_FUNCTION<Cell, T>,

@@ -1,29 +1,66 @@
 // One product of tensor cores: c (16, 8) += a (16, 16) b (16, 8) in float, by the 32 threads of a warp together.
 //
-// With g = lane / 4 and t = lane % 4, a thread holds (PTX ISA, mma.m16n8k16)
-//   a[0] row g, columns 2t 2t+1    a[1] row g + 8, the same    a[2], a[3] columns 8 further
-//   b[0] rows 2t 2t+1, column g    b[1] rows 8 further
-//   c[0] c[1] row g, columns 2t 2t+1    c[2] c[3] row g + 8
+// tensor_tile.h says what a thread holds. Two bytes a number are one instruction (PTX ISA, mma.m16n8k16), floats two,
+// which read 19 bits of them (mma.m16n8k8 of tf32): round_tensor has rounded the rest away.
 #pragma once
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
 #include <cstdint>
+#include <cstring>
+
+#include "cuda/tensor_tile.h"
 
 namespace fusedrnn::cuda {
 
-__device__ inline void multiply_tensor(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], __half) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+// The number that tensor cores read.
+template <class T>
+__device__ T round_tensor(T x) {
+  return x;
+}
+template <>
+__device__ inline float round_tensor<float>(float x) {
+  uint32_t rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(x));
+  return __uint_as_float(rounded);
 }
 
-__device__ inline void multiply_tensor(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], __nv_bfloat16) {
+// What a lane holds as registers of 32 bits.
+template <class Held>
+struct Registers {
+  uint32_t word[sizeof(Held) / sizeof(uint32_t)];
+  __device__ explicit Registers(const Held& held) { memcpy(word, held.number, sizeof word); }
+};
+
+__device__ inline void multiply_tensor(float (&c)[4], const TileLeft<__half>& left, const TileRight<__half>& right) {
+  const Registers a(left);
+  const Registers b(right);
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+               : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+               : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b.word[0]), "r"(b.word[1]));
+}
+
+__device__ inline void multiply_tensor(float (&c)[4], const TileLeft<__nv_bfloat16>& left,
+                                       const TileRight<__nv_bfloat16>& right) {
+  const Registers a(left);
+  const Registers b(right);
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+      : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b.word[0]), "r"(b.word[1]));
+}
+
+__device__ inline void multiply_tensor(float (&c)[4], const TileLeft<float>& left, const TileRight<float>& right) {
+  const Registers a(left);
+  const Registers b(right);
+#pragma unroll
+  for (int i = 0; i < 2; ++i)
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a.word[4 * i]), "r"(a.word[4 * i + 1]), "r"(a.word[4 * i + 2]), "r"(a.word[4 * i + 3]),
+          "r"(b.word[2 * i]), "r"(b.word[2 * i + 1]));
 }
 
 }  // namespace fusedrnn::cuda

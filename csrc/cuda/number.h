@@ -43,8 +43,4 @@ FUSEDRNN_INLINE __nv_bfloat16 narrow<__nv_bfloat16>(float x) {
   return __float2bfloat16_rn(x);
 }
 
-// Whether products of T run on tensor cores.
-template <class T>
-constexpr bool kTensor = sizeof(T) == 2;
-
 }  // namespace fusedrnn::cuda

@@ -5,38 +5,52 @@
 #include <cstdint>
 #include <string>
 
+#include "contract/inline.h"
+
 namespace fusedrnn::cuda {
 
+// In the last three one launch runs all steps, and blocks keep their part of the weights in shared memory.
 enum class Tier {
-  kStep,  // a launch or two for every step
-  kGrid,  // one launch: blocks keep their part of the weights in shared memory and meet after every step
+  kStep,     // a launch or two for every step
+  kSolo,     // a block has all units, and hands rows on in its shared memory
+  kCluster,  // the blocks of a cluster share the units, and hand rows on in each other's shared memory
+  kGrid,     // more blocks share the units, hand rows on in memory, and meet there
 };
 
 struct Device {
   int multiprocessors;
   int64_t shared_bytes;  // of a block, at most
   bool cooperative;      // whether all blocks of a launch can be alive together
+  int most_cluster;      // blocks of a cluster, at most; 1: there are none
 };
 
-// A recurrent product: sums over `depth` for `columns` units of `gates` sums each, for `rows` rows in each of `steps`.
+// A recurrent product: sums over `depth` for `columns` units of `gates` sums each, for `rows` rows in each of `steps`,
+// in so many directions at once.
 struct PlanInput {
   int64_t steps, rows, columns, depth;
-  int gates, element_bytes;  // two bytes are half or bfloat16, whose products run on tensor cores
+  int gates, element_bytes;
   bool projection;
+  bool tensor = false;  // on tensor cores: always for two bytes a number, and for floats that may be rounded to TF32
+  int directions = 1;
 };
 
 struct Plan {
   Tier tier = Tier::kStep;
-  int units = 0;           // of a block in tier grid, a multiple of kColumnsAThread
+  bool tensor = false;
+  int units = 0;           // of a block, a multiple of kColumnsAThread
   int64_t slices = 0;      // blocks that share all units
-  int64_t groups = 0;      // groups of slices, each with rows of its own
+  int64_t groups = 0;      // groups of slices, each with rows of its own, in one direction
   int64_t group_rows = 0;  // rows of a group, the last may have fewer
   double step_us = 0;      // what the model expects a step to take
   double start_us = 0;     // and what comes before the first
+  double waves = 1;        // how often groups have to wait for others to end
+
+  // Whether rows go from step to step in shared memory.
+  FUSEDRNN_INLINE bool hands_on() const { return tier == Tier::kSolo || tier == Tier::kCluster; }
 };
 
-// The shape of a block in tier grid, see cuda/slices.h.
-constexpr int kGridThreads = 256;
+// The shape of a block whose weights are resident, see cuda/slices.h.
+constexpr int kResidentThreads = 256;
 constexpr int kColumnsAThread = 4;
 constexpr int kRowsAThread = 8;
 

@@ -48,4 +48,11 @@ struct BackwardLoop {
   T* doutput;                       // (places, P): gradient of the projected output; nullptr without a projection
 };
 
+// The loops of one launch: of a layer in one direction, or in both, of the same sizes, lengths and steps.
+template <class Loop>
+struct Directions {
+  Loop of[2];
+  int count;
+};
+
 }  // namespace fusedrnn::cuda

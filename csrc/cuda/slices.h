@@ -1,14 +1,13 @@
-// How the threads of a block share the sums of tier grid: by slices of depth, which are added afterwards.
+// How the threads of a block share the sums of a product whose weights are resident: by slices of depth, which are
+// added afterwards.
 //
 //   sums[slice][r][c] = sum over the k of the slice of rows[r][k] * weights[k][c]        kRowsAThread rows r
 //
 // ScalarSlices multiplies number by number: a thread makes four columns of all rows for one slice. TensorSlices does it
-// on tensor cores: a warp makes sixteen columns of all rows. `weights` lies as each of them reads it.
+// on tensor cores: a warp makes sixteen columns at a time, of all rows. `weights` lies as each of them reads it.
 #pragma once
 
 #include <cuda_runtime.h>
-
-#include <type_traits>
 
 #include "cuda/mma.h"
 #include "cuda/number.h"
@@ -16,130 +15,162 @@
 
 namespace fusedrnn::cuda {
 
-template <class T>
+FUSEDRNN_INLINE int round_up(int64_t count, int to) { return static_cast<int>((count + to - 1) / to * to); }
+
+template <class N>
 struct ScalarSlices {
+  using Number = N;
+  static constexpr int kQuad = 4;               // numbers of a row that a thread reads at a time
   static constexpr int kMostRowNumbers = 1024;  // of a row at a time: a long one would leave no room for the weights
   int depth_padded, columns, pitch, slices;     // pitch: of rows
 
   struct Sums {
-    Wide<T> sum[kRowsAThread][kColumnsAThread];
+    Wide<N> sum[kRowsAThread][kColumnsAThread];
   };
 
-  struct alignas(16) FourWeights {
-    T weight[kColumnsAThread];
+  struct alignas(16) Four {
+    N number[4];
   };
 
-  FUSEDRNN_INLINE ScalarSlices(int64_t depth, int columns_)
-      : depth_padded(static_cast<int>(depth)),
+  // whole: rows have all their numbers at a time.
+  FUSEDRNN_INLINE ScalarSlices(int64_t depth, int columns_, bool whole)
+      : depth_padded(round_up(depth, kQuad)),
         columns(columns_),
-        pitch(depth_padded < kMostRowNumbers ? depth_padded : kMostRowNumbers),
-        slices(kGridThreads / (columns_ / kColumnsAThread)) {}
+        pitch(whole || depth_padded < kMostRowNumbers ? depth_padded : kMostRowNumbers),
+        slices(kResidentThreads / lanes() < depth_padded / kQuad ? kResidentThreads / lanes() : depth_padded / kQuad) {}
 
-  // Where the weight of k and column c is.
-  FUSEDRNN_INLINE int64_t place(int k, int c) const { return static_cast<int64_t>(k) * columns + c; }
+  // Where the weight of k and column c is: neighbouring slices, which read neighbouring quads, find theirs in
+  // different banks.
+  FUSEDRNN_INLINE int64_t place(int k, int c) const {
+    return static_cast<int64_t>(k % kQuad * (depth_padded / kQuad) + k / kQuad) * columns + c;
+  }
+
+  __device__ static N stored(N weight) { return weight; }
 
   FUSEDRNN_INLINE int lanes() const { return columns / kColumnsAThread; }
   __device__ int slice() const { return static_cast<int>(threadIdx.x) / lanes(); }
   __device__ int column() const { return static_cast<int>(threadIdx.x) % lanes() * kColumnsAThread; }
 
-  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`. Slices take turns: so the threads of
-  // a warp read neighbouring numbers, from different banks.
-  __device__ void add(const T* weights, const T* rows, int begin, int count, Sums& sums) const {
+  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`; both are whole quads.
+  __device__ void add(const N* weights, const N* rows, int begin, int count, Sums& sums) const {
     if (slice() >= slices) return;
-    const T* w_at = weights + place(begin, column());
-    for (int k = slice(); k < count; k += slices) {
-      const auto w = *reinterpret_cast<const FourWeights*>(w_at + place(k, 0));
+    for (int k = slice() * kQuad; k < count; k += slices * kQuad) {
+      Four w[kQuad];
+#pragma unroll
+      for (int i = 0; i < kQuad; ++i) w[i] = *reinterpret_cast<const Four*>(weights + place(begin + k + i, column()));
 #pragma unroll
       for (int r = 0; r < kRowsAThread; ++r) {
-        const Wide<T> h = wide(rows[r * pitch + k]);
+        const auto h = *reinterpret_cast<const Four*>(rows + r * pitch + k);
 #pragma unroll
-        for (int i = 0; i < kColumnsAThread; ++i) sums.sum[r][i] += h * wide(w.weight[i]);
+        for (int i = 0; i < kQuad; ++i)
+#pragma unroll
+          for (int c = 0; c < kColumnsAThread; ++c) sums.sum[r][c] += wide(h.number[i]) * wide(w[i].number[c]);
       }
     }
   }
 
-  __device__ void store(const Sums& sums, Wide<T>* out) const {
+  __device__ void store(const Sums& sums, Wide<N>* out) const {
     if (slice() >= slices) return;
 #pragma unroll
     for (int r = 0; r < kRowsAThread; ++r)
 #pragma unroll
-      for (int i = 0; i < kColumnsAThread; ++i)
-        out[(slice() * kRowsAThread + r) * columns + column() + i] = sums.sum[r][i];
+      for (int c = 0; c < kColumnsAThread; ++c)
+        out[(slice() * kRowsAThread + r) * columns + column() + c] = sums.sum[r][c];
   }
 };
 
-template <class T>
+template <class N>
 struct TensorSlices {
-  static constexpr int kTile = 16, kLanes = 32, kWarps = kGridThreads / kLanes;
-  static constexpr int kNumbersALane = 8;       // of a tile of weights
-  static constexpr int kTasks = 2;              // (tile, slice) pairs of a warp, at most
+  using Number = N;
+  static constexpr int kTile = TensorTile::kDepth, kLanes = TensorTile::kLanes, kWarps = kResidentThreads / kLanes;
+  static constexpr int kTilesAWarp = 8;         // at most
   static constexpr int kMostRowNumbers = 2048;  // as above
   int depth_padded, columns, pitch, slices;
 
-  // Rows are eight numbers longer than the depth, so that the same k of neighbouring rows lies in different banks.
-  FUSEDRNN_INLINE TensorSlices(int64_t depth, int columns_)
-      : depth_padded(static_cast<int>((depth + kTile - 1) / kTile * kTile)),
-        columns((columns_ + kTile - 1) / kTile * kTile),
-        pitch((depth_padded < kMostRowNumbers ? depth_padded : kMostRowNumbers) + 8),
-        slices(columns >= kWarps * kTile ? 1 : kWarps / (columns / kTile)) {}
+  // Rows are sixteen numbers longer than the depth, so that the lanes that read together find different banks.
+  FUSEDRNN_INLINE TensorSlices(int64_t depth, int columns_, bool whole)
+      : depth_padded(round_up(depth, kTile)),
+        columns(round_up(columns_, kTile)),
+        pitch((whole || depth_padded < kMostRowNumbers ? depth_padded : kMostRowNumbers) + kTile),
+        slices(tiles() >= kWarps ? 1 : kWarps / tiles()) {}
 
-  // Tile by tile as the lanes hold them, see mma.h: a lane's eight numbers side by side.
+  // Tile by tile as the lanes hold them: a lane's eight numbers side by side.
   FUSEDRNN_INLINE int64_t place(int k, int c) const {
     const int r = c % kTile, kk = k % kTile;
-    const int lane = r % 8 * 4 + kk % 8 / 2, part = r / 8 + kk / 8 * 2;
     const int64_t tile = static_cast<int64_t>(c / kTile) * (depth_padded / kTile) + k / kTile;
-    return (tile * kLanes + lane) * kNumbersALane + part * 2 + kk % 2;
+    const int64_t lane = tile * kLanes + TensorTile::lane(r, kk);
+    return lane * TensorTile::kLeft + TensorTile::number(r, kk, sizeof(N));
   }
 
+  __device__ static N stored(N weight) { return round_tensor(weight); }
+
   struct Sums {
-    float sum[kTasks][4];  // as multiply_tensor has them
+    float sum[kTilesAWarp][4];  // as multiply_tensor has them
   };
 
   FUSEDRNN_INLINE int tiles() const { return columns / kTile; }
+  __device__ static int warp() { return static_cast<int>(threadIdx.x) / kLanes; }
+  __device__ static int lane() { return static_cast<int>(threadIdx.x) % kLanes; }
+  // A warp has several tiles of the whole depth, or a slice of one; a tile of `tiles()` or more is none.
+  __device__ int tile(int i) const {
+    if (slices == 1) return warp() + i * kWarps;
+    return i == 0 && warp() < tiles() * slices ? warp() % tiles() : tiles();
+  }
+  __device__ int slice() const { return slices == 1 ? 0 : warp() / tiles(); }
 
   // The terms of numbers [begin, begin + count) of the rows, which are in `rows`; both are whole tiles.
-  __device__ void add(const T* weights, const T* rows, int begin, int count, Sums& sums) const {
-    const int lane = static_cast<int>(threadIdx.x) % kLanes, g = lane / 4, t = lane % 4;
+  __device__ void add(const N* weights, const N* rows, int begin, int count, Sums& sums) const {
+    if (tile(0) >= tiles()) return;
     const int steps = count / kTile;
+    const auto* left = reinterpret_cast<const TileLeft<N>*>(weights) + begin / kTile * kLanes + lane();
+    const N* right = rows + lane() / 4 * pitch + lane() % 4 * TensorTile::kRight;
+    for (int k = steps * slice() / slices; k < steps * (slice() + 1) / slices; ++k) {
+      const auto b = rounded(*reinterpret_cast<const TileRight<N>*>(right + k * kTile));
 #pragma unroll
-    for (int i = 0; i < kTasks; ++i) {
-      const int task = static_cast<int>(threadIdx.x) / kLanes + i * kWarps;
-      if (task >= tiles() * slices) return;
-      const int tile = task % tiles(), slice = task / tiles();
-      const auto* w = reinterpret_cast<const uint4*>(weights + place(begin, tile * kTile)) + lane;
-      const T* h = rows + g * pitch + t * 2;
-      for (int k = steps * slice / slices; k < steps * (slice + 1) / slices; ++k) {
-        const uint4 packed = w[k * kLanes];
-        const auto* pair = reinterpret_cast<const uint32_t*>(h + k * kTile);
-        const uint32_t a[4] = {packed.x, packed.y, packed.z, packed.w}, b[2] = {pair[0], pair[4]};
-        multiply_tensor(sums.sum[i], a, b, T{});
-      }
+      for (int i = 0; i < kTilesAWarp; ++i)
+        if (tile(i) < tiles()) multiply_tensor(sums.sum[i], left[(tile(i) * (depth_padded / kTile) + k) * kLanes], b);
     }
   }
 
   __device__ void store(const Sums& sums, float* out) const {
-    const int lane = static_cast<int>(threadIdx.x) % kLanes, g = lane / 4, t = lane % 4;
+    const int g = lane() / 4, t = lane() % 4;
 #pragma unroll
-    for (int i = 0; i < kTasks; ++i) {
-      const int task = static_cast<int>(threadIdx.x) / kLanes + i * kWarps;
-      if (task >= tiles() * slices) return;
-      float* at = out + (task / tiles() * kRowsAThread + t * 2) * columns + task % tiles() * kTile + g;
+    for (int i = 0; i < kTilesAWarp; ++i) {
+      if (tile(i) >= tiles()) return;
+      float* at = out + (slice() * kRowsAThread + t * 2) * columns + tile(i) * kTile + g;
       at[0] = sums.sum[i][0], at[columns] = sums.sum[i][1];
       at[8] = sums.sum[i][2], at[columns + 8] = sums.sum[i][3];
     }
   }
+
+ private:
+  __device__ static TileRight<N> rounded(TileRight<N> b) {
+#pragma unroll
+    for (int i = 0; i < TensorTile::kRight; ++i) b.number[i] = round_tensor(b.number[i]);
+    return b;
+  }
 };
 
-template <class T>
-using Slices = std::conditional_t<kTensor<T>, TensorSlices<T>, ScalarSlices<T>>;
+// Shared memory of a block: its part of the weights, the rows, and the sums of all slices. Rows are those of a turn,
+// or all rows of a group twice, where blocks hand them on.
+template <class Product>
+struct ResidentRoom {
+  Product product;
+  int64_t rows;  // how many, all copies together
 
-// Shared memory of a block of tier grid: its part of the weights, the rows of a turn, the sums of all slices.
-template <class T>
-int64_t grid_shared_bytes(int64_t depth, int units, int gates) {
-  const Slices<T> shape(depth, units * gates);
-  const int64_t numbers = static_cast<int64_t>(shape.depth_padded) * shape.columns + kRowsAThread * shape.pitch;
-  const int64_t sums = static_cast<int64_t>(shape.slices) * kRowsAThread * shape.columns;
-  return (numbers * sizeof(T) + 15) / 16 * 16 + sums * sizeof(Wide<T>);
-}
+  FUSEDRNN_INLINE ResidentRoom(int64_t depth, int columns, const Plan& plan)
+      : product(depth, columns, plan.hands_on()),
+        rows(plan.hands_on() ? 2 * round_up(plan.group_rows, kRowsAThread) : kRowsAThread) {}
+
+  FUSEDRNN_INLINE int64_t weights() const { return static_cast<int64_t>(product.depth_padded) * product.columns; }
+  FUSEDRNN_INLINE int64_t sums_begin() const {  // bytes
+    constexpr auto kBytes = static_cast<int64_t>(sizeof(typename Product::Number));
+    return ((weights() + rows * product.pitch) * kBytes + 15) / 16 * 16;
+  }
+  FUSEDRNN_INLINE int64_t bytes() const {
+    const int64_t sums = static_cast<int64_t>(product.slices) * kRowsAThread * product.columns;
+    return sums_begin() + sums * static_cast<int64_t>(sizeof(Wide<typename Product::Number>));
+  }
+};
 
 }  // namespace fusedrnn::cuda

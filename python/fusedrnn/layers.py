@@ -32,13 +32,15 @@ class RNN(Recurrent):
     dropout : probability of dropping an output between two layers in training, 0 <= dropout <= 1
     bidirectional : a second set of layers runs from the end; D = 2 directions, otherwise D = 1
     init : "torch", "keras" or an initializer, see `fusedrnn.initializers`
-    dtype : "float32" or "float64", of the parameters and of all arrays in and out
-    device : "cpu"
+    dtype : "float32" or "float64", of the parameters and of all arrays in and out; on a GPU also "float16", "bfloat16"
+    precision : "ieee", or "tf32": on a GPU the factors of products of float32 may be rounded to TF32, for speed
+    device : "cpu", or "cuda" for CuPy arrays
     seed : of the initial values and the dropout masks, 0 <= seed < 2**64; None takes one from the operating system
 
     Attributes
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, nonlinearity, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, nonlinearity, dtype, precision,
+    device, seed
 
     Notes
     -----
@@ -66,6 +68,7 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         init: str | Initializer = "torch",
         dtype: Any = "float32",
+        precision: str = "ieee",
         device: str = "cpu",
         seed: int | None = None,
     ) -> None:
@@ -81,6 +84,7 @@ class RNN(Recurrent):
             bidirectional=bidirectional,
             init=init,
             dtype=dtype,
+            precision=precision,
             device=device,
             seed=seed,
         )
@@ -105,13 +109,14 @@ class GRU(Recurrent):
     dropout : probability of dropping an output between two layers in training, 0 <= dropout <= 1
     bidirectional : a second set of layers runs from the end; D = 2 directions, otherwise D = 1
     init : "torch", "keras" or an initializer, see `fusedrnn.initializers`
-    dtype : "float32" or "float64", of the parameters and of all arrays in and out
-    device : "cpu"
+    dtype : "float32" or "float64", of the parameters and of all arrays in and out; on a GPU also "float16", "bfloat16"
+    precision : "ieee", or "tf32": on a GPU the factors of products of float32 may be rounded to TF32, for speed
+    device : "cpu", or "cuda" for CuPy arrays
     seed : of the initial values and the dropout masks, 0 <= seed < 2**64; None takes one from the operating system
 
     Attributes
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, precision, device, seed
 
     Notes
     -----
@@ -138,6 +143,7 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         init: str | Initializer = "torch",
         dtype: Any = "float32",
+        precision: str = "ieee",
         device: str = "cpu",
         seed: int | None = None,
     ) -> None:
@@ -152,6 +158,7 @@ class GRU(Recurrent):
             bidirectional=bidirectional,
             init=init,
             dtype=dtype,
+            precision=precision,
             device=device,
             seed=seed,
         )
@@ -197,13 +204,15 @@ class LSTM(Recurrent):
     proj_size : P, columns of a projection of the outputs, smaller than H; 0 for none, then P is H
     forget_bias : of the forget gates at the start, in ``bias_ih`` with zeros in ``bias_hh``; None leaves it to `init`
     init : "torch", "keras" or an initializer, see `fusedrnn.initializers`
-    dtype : "float32" or "float64", of the parameters and of all arrays in and out
-    device : "cpu"
+    dtype : "float32" or "float64", of the parameters and of all arrays in and out; on a GPU also "float16", "bfloat16"
+    precision : "ieee", or "tf32": on a GPU the factors of products of float32 may be rounded to TF32, for speed
+    device : "cpu", or "cuda" for CuPy arrays
     seed : of the initial values and the dropout masks, 0 <= seed < 2**64; None takes one from the operating system
 
     Attributes
     ----------
-    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype, device, seed
+    input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, dtype, precision, device,
+    seed
 
     Notes
     -----
@@ -237,6 +246,7 @@ class LSTM(Recurrent):
         forget_bias: float | None = None,
         init: str | Initializer = "torch",
         dtype: Any = "float32",
+        precision: str = "ieee",
         device: str = "cpu",
         seed: int | None = None,
     ) -> None:
@@ -256,6 +266,7 @@ class LSTM(Recurrent):
             bidirectional=bidirectional,
             init=init,
             dtype=dtype,
+            precision=precision,
             device=device,
             seed=seed,
             proj_size=proj_size,

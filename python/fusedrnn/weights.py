@@ -33,6 +33,7 @@ class RecurrentWeights(Module):
         bidirectional: bool,
         init: str | Initializer,
         dtype: Any,
+        precision: str,
         device: str,
         seed: int | None,
         proj_size: int = 0,
@@ -56,6 +57,9 @@ class RecurrentWeights(Module):
         self._backend = of_device(where, device)
         self.device = self._backend.name
         self.dtype = parameter_dtype(where, dtype, self._backend.dtypes)
+        self.precision = checks.choice(where, "precision", precision, ("ieee", "tf32"))
+        if self.precision == "tf32" and self.dtype != np.float32:
+            raise ValueError(f"{where}: precision must be 'ieee' for dtype {self.dtype.name}, got 'tf32'")
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
         self.seed = checks.integer(where, "seed", seed, 0, MAX_SEED)
@@ -79,6 +83,7 @@ class RecurrentWeights(Module):
             "bidirectional": (self.bidirectional, False),
             "proj_size": (self.proj_size, 0),
             "dtype": (self.dtype.name, "float32"),
+            "precision": (self.precision, "ieee"),
         }
         words = [str(self.input_size), str(self.hidden_size)]
         words += [f"{name}={value!r}" for name, (value, usual) in settings.items() if value != usual]
@@ -123,6 +128,7 @@ class RecurrentWeights(Module):
                 weights.get("bias_ih"),
                 weights.get("bias_hh"),
                 weights.get("weight_hr"),
+                tf32=self.precision == "tf32",
             )
             if not fresh:
                 packs[layer, direction] = pack

@@ -6,80 +6,16 @@
 #include "cuda/backend.h"
 #include "cuda/bindings.h"
 #include "cuda/intake.h"
+#include "cuda/row_arguments.h"
 
 namespace fusedrnn::python {
 namespace {
-
-using cuda::Rows;
 
 int cell_index(const std::string& name) {
   for (int index = 0; index < kCellCount; ++index)
     if (name == kCells[index].name) return index;
   throw py::value_error("cuda: cell must be one of this build's, got '" + name + "'");
 }
-
-// Rows of one batch in one direction; keeps the arrays alive that it points to.
-class DeviceRows {
- public:
-  DeviceRows(int64_t steps, int64_t rows, bool reverse, bool batch_major, const py::object& row,
-             const py::object& length, const py::object& first, std::vector<int64_t> first_on_host,
-             const py::object& reset)
-      : arrays_(py::make_tuple(row, length, first, reset)), first_(std::move(first_on_host)) {
-    constexpr const char* kName = "Rows";
-    if (steps < 0 || rows < 0) throw py::value_error("Rows: steps and rows must be >= 0");
-    rows_.steps = steps, rows_.rows = rows, rows_.reverse = reverse, rows_.batch_major = batch_major;
-    rows_.row = dense<const int64_t>(row, {kName, "row", "(B,)", {rows}});
-    rows_.length = dense<const int64_t>(length, {kName, "length", "(B,)", {rows}});
-    rows_.first = dense<const int64_t>(first, {kName, "first", "(T + 1,)", {steps + 1}});
-    rows_.reset = sequence<const uint8_t>(reset, {kName, "reset", "(T, B)", {steps, rows}});
-    const bool all = rows_.row != nullptr && rows_.length != nullptr && rows_.first != nullptr;
-    const bool none = row.is_none() && length.is_none() && first.is_none();
-    if (!(all && first_.size() == static_cast<size_t>(steps) + 1) && !(none && first_.empty()))
-      throw py::value_error("Rows: row, length, first and first_on_host must all be given, or none of them");
-    for (size_t s = 0; s + 1 < first_.size(); ++s)
-      if (first_[s + 1] - first_[s] < 0 || first_[s + 1] - first_[s] > rows)
-        throw py::value_error("Rows: first must rise by at most B a step");
-  }
-
-  bool packed() const { return rows_.first != nullptr; }
-
-  // The places of the steps [begin, end), from the first one to before the last.
-  std::pair<int64_t, int64_t> places(int64_t begin, int64_t end) const {
-    const int64_t T = rows_.steps, B = rows_.rows;
-    const std::string came = ", got " + std::to_string(begin) + " and " + std::to_string(end);
-    if (begin < 0 || begin > end || end > T)
-      throw py::value_error("Rows: begin and end must rise in [0, T] = [0, " + std::to_string(T) + "]" + came);
-    if (packed()) return {first_[begin], first_[end]};
-    if (!rows_.batch_major) return {(rows_.reverse ? T - end : begin) * B, (rows_.reverse ? T - begin : end) * B};
-    if (begin != 0 || end != T)
-      throw py::value_error("Rows: begin and end must be 0 and T = " + std::to_string(T) + " for batch-major places" +
-                            came);
-    return {0, T * B};
-  }
-
-  const int64_t* first() const { return packed() ? first_.data() : nullptr; }
-  const Rows& view() const { return rows_; }
-
- private:
-  Rows rows_{};
-  py::tuple arrays_;
-  std::vector<int64_t> first_;
-};
-
-// The steps of a call and of what is kept, as Python gives them.
-struct Steps {
-  int64_t begin, end;
-  bool enters;
-  int64_t saved_begin, saved_end;
-
-  cuda::Part part(const DeviceRows& rows) const {
-    if (begin < saved_begin || end > saved_end)
-      throw py::value_error("Steps: begin and end must lie in those of the saved, [" + std::to_string(saved_begin) +
-                            ", " + std::to_string(saved_end) + "], got " + std::to_string(begin) + " and " +
-                            std::to_string(end));
-    return {begin, end, enters, rows.places(begin, end).first, saved_begin, rows.places(saved_begin, saved_end).first};
-  }
-};
 
 // An array with a row for every place of the steps [begin, end).
 template <class E>
@@ -132,130 +68,171 @@ cuda::Host host_of(const char* function, const DeviceRows& rows, const py::objec
   return {rows.first(), counters, reinterpret_cast<cudaStream_t>(stream)};
 }
 
+// What all directions of a call have in common.
+struct Common {
+  int cell;
+  bool tf32;  // float may be rounded to it
+  Sizes sizes;
+  bool projection;
+};
+
 // The plan of `steps` steps on the current GPU, or the one whose tier FUSEDRNN_TIER names.
-cuda::Plan plan_of(int cell, int64_t steps, const Sizes& sizes, bool projection, bool backward, int element_bytes) {
-  const int gates = kCells[cell].gates;
-  cuda::PlanInput input{steps, sizes.B, sizes.H, sizes.P, gates, element_bytes, projection};
-  if (backward) input = {steps, sizes.B, sizes.P, gates * sizes.H, 1, element_bytes, projection};
+cuda::Plan plan_of(const Common& layer, int64_t steps, int directions, bool backward, int element_bytes) {
+  const Sizes& sizes = layer.sizes;
+  const int gates = kCells[layer.cell].gates;
+  cuda::PlanInput input{steps, sizes.B, sizes.H, sizes.P, gates, element_bytes, layer.projection};
+  if (backward) input.columns = sizes.P, input.depth = gates * sizes.H, input.gates = 1;
+  input.tensor = element_bytes == 2 || (element_bytes == 4 && layer.tf32);
+  input.directions = directions;
   const char* tier = std::getenv("FUSEDRNN_TIER");
   return cuda::make_plan(cuda::current_device(), input, tier == nullptr ? "" : tier);
 }
 
+// Arrays of one direction, as Python gives them; backend.h and problem.h say what they are.
+struct ForwardArrays {
+  const DeviceRows* rows;
+  Steps steps;
+  py::object gx;
+  py::tuple weights, state_in;
+  py::object y;
+  py::tuple state_out;
+  py::object saved, raw;
+  py::tuple running;
+};
+
+struct BackwardArrays {
+  const DeviceRows* rows;
+  Steps steps;
+  py::tuple weights, state_in;
+  py::object y;
+  py::tuple saved;
+  py::object dy;
+  py::tuple dstate_out, dstate_in, gradients, running;
+};
+
 template <class T>
-void forward_of(int cell, const DeviceRows& rows, const Steps& steps, const py::object& gx, const py::tuple& weights,
-                Sizes sizes, const py::tuple& state_in, const py::object& y, const py::tuple& state_out,
-                const py::object& saved, const py::object& raw, const py::tuple& running, const py::object& arrived,
-                uintptr_t stream) {
+cuda::ForwardLoop<T> forward_of(const Common& layer, const ForwardArrays& given) {
   constexpr const char* kName = "forward";
-  const CellInfo& info = kCells[cell];
+  const CellInfo& info = kCells[layer.cell];
+  const Sizes& sizes = layer.sizes;
   const auto [T_, B, I, H, P] = sizes;
   const int64_t gates = info.gates * H;
+  if (given.weights.size() != 4) throw py::value_error("forward: weights must be w_hh, b_ih, b_hh and w_hr");
+  const DeviceRows& rows = *given.rows;
   cuda::ForwardLoop<T> loop{};
   loop.sizes = sizes;
   loop.rows = rows.view();
-  loop.part = steps.part(rows);
+  loop.part = given.steps.part(rows);
   const DeviceRule hh_rule{kName, "w_hh", "(G*H, P)", {gates, P}};
-  loop.gx = by_place<const T>(gx, kName, "gx", rows, steps.begin, steps.end, gates);
-  loop.w_hh = present(dense<const T>(weights[0], hh_rule), hh_rule);
-  loop.b_ih = dense<const T>(weights[1], {kName, "b_ih", "(G*H,)", {gates}});
-  loop.b_hh = dense<const T>(weights[2], {kName, "b_hh", "(G*H,)", {gates}});
-  loop.w_hr = dense<const T>(weights[3], {kName, "w_hr", "(P, H)", {P, H}});
+  loop.gx = by_place<const T>(given.gx, kName, "gx", rows, given.steps.begin, given.steps.end, gates);
+  loop.w_hh = present(dense<const T>(given.weights[0], hh_rule), hh_rule);
+  loop.b_ih = dense<const T>(given.weights[1], {kName, "b_ih", "(G*H,)", {gates}});
+  loop.b_hh = dense<const T>(given.weights[2], {kName, "b_hh", "(G*H,)", {gates}});
+  loop.w_hr = dense<const T>(given.weights[3], {kName, "w_hr", "(P, H)", {P, H}});
   const DeviceRule y_rule{kName, "y", "(T, B, P)", {T_, B, P}}, raw_rule{kName, "raw", "(B, H)", {B, H}};
-  loop.y = sequence<T>(y, y_rule);
+  loop.y = sequence<T>(given.y, y_rule);
   present(loop.y.data, y_rule);
-  states<T>(kName, "state_in", sizes, info.states, state_in, loop.state_in);
-  states<T>(kName, "state_out", sizes, info.states, state_out, loop.state_out);
+  states<T>(kName, "state_in", sizes, info.states, given.state_in, loop.state_in);
+  states<T>(kName, "state_out", sizes, info.states, given.state_out, loop.state_out);
   for (int k = 0; k < info.states; ++k) present(loop.state_out[k], {kName, "state_out", "", {}});
-  running_states<T>(kName, sizes, info.states, running, loop.state_out, loop.running);
-  if (!saved.is_none())
-    loop.saved = kept<T>(kName, info, sizes, rows, steps, loop.w_hr != nullptr, py::cast<py::tuple>(saved));
-  loop.raw = dense<T>(raw, raw_rule);
-  if (loop.w_hr != nullptr && loop.saved.raw == nullptr) present(loop.raw, raw_rule);
-  const cuda::Plan plan = plan_of(cell, steps.end - steps.begin, sizes, loop.w_hr != nullptr, false, sizeof(T));
-  const cuda::Host host = host_of(kName, rows, arrived, stream);
-  const py::gil_scoped_release released;
-  cuda::forward<T>(cell, loop, plan, host);
+  running_states<T>(kName, sizes, info.states, given.running, loop.state_out, loop.running);
+  const bool projects = loop.w_hr != nullptr;
+  if (!given.saved.is_none())
+    loop.saved = kept<T>(kName, info, sizes, rows, given.steps, projects, py::cast<py::tuple>(given.saved));
+  loop.raw = dense<T>(given.raw, raw_rule);
+  if (projects && loop.saved.raw == nullptr) present(loop.raw, raw_rule);
+  return loop;
 }
 
 template <class T>
-void backward_of(int cell, const DeviceRows& rows, const Steps& steps, const py::tuple& weights, Sizes sizes,
-                 const py::tuple& state_in, const py::object& y, const py::tuple& saved, const py::object& dy,
-                 const py::tuple& dstate_out, const py::tuple& dstate_in, const py::tuple& gradients,
-                 const py::tuple& running, const py::object& arrived, uintptr_t stream) {
+cuda::BackwardLoop<T> backward_of(const Common& layer, const BackwardArrays& given) {
   constexpr const char* kName = "backward";
-  const CellInfo& info = kCells[cell];
+  const CellInfo& info = kCells[layer.cell];
+  const Sizes& sizes = layer.sizes;
   const auto [T_, B, I, H, P] = sizes;
   const int64_t gates = info.gates * H;
+  if (given.weights.size() != 4) throw py::value_error("backward: weights must be w_hh, b_ih, b_hh and w_hr");
+  if (given.gradients.size() != 4) throw py::value_error("backward: gradients must be dgx, dgh, before and doutput");
+  const DeviceRows& rows = *given.rows;
   cuda::BackwardLoop<T> loop{};
   loop.sizes = sizes;
   loop.rows = rows.view();
-  loop.part = steps.part(rows);
+  loop.part = given.steps.part(rows);
   const DeviceRule hh_rule{kName, "w_hh", "(G*H, P)", {gates, P}}, y_rule{kName, "y", "(T, B, P)", {T_, B, P}};
-  loop.w_hh = present(dense<const T>(weights[0], hh_rule), hh_rule);
-  loop.w_hr = dense<const T>(weights[3], {kName, "w_hr", "(P, H)", {P, H}});
-  loop.y = sequence<const T>(y, y_rule);
+  loop.w_hh = present(dense<const T>(given.weights[0], hh_rule), hh_rule);
+  loop.w_hr = dense<const T>(given.weights[3], {kName, "w_hr", "(P, H)", {P, H}});
+  loop.y = sequence<const T>(given.y, y_rule);
   present(loop.y.data, y_rule);
-  loop.saved = kept<const T>(kName, info, sizes, rows, steps, loop.w_hr != nullptr, saved);
-  loop.dy = sequence<const T>(dy, {kName, "dy", "(T, B, P)", {T_, B, P}});
-  states<T>(kName, "state_in", sizes, info.states, state_in, loop.state_in);
-  states<T>(kName, "dstate_out", sizes, info.states, dstate_out, loop.dstate_out);
-  states<T>(kName, "dstate_in", sizes, info.states, dstate_in, loop.dstate_in);
+  loop.saved = kept<const T>(kName, info, sizes, rows, given.steps, loop.w_hr != nullptr, given.saved);
+  loop.dy = sequence<const T>(given.dy, {kName, "dy", "(T, B, P)", {T_, B, P}});
+  states<T>(kName, "state_in", sizes, info.states, given.state_in, loop.state_in);
+  states<T>(kName, "dstate_out", sizes, info.states, given.dstate_out, loop.dstate_out);
+  states<T>(kName, "dstate_in", sizes, info.states, given.dstate_in, loop.dstate_in);
   for (int k = 0; k < info.states; ++k) present(loop.dstate_in[k], {kName, "dstate_in", "", {}});
-  running_states<T>(kName, sizes, info.states, running, loop.dstate_in, loop.running);
+  running_states<T>(kName, sizes, info.states, given.running, loop.dstate_in, loop.running);
   const auto made = [&](int which, const char* name, int64_t columns) {
-    return by_place<T>(gradients[which], kName, name, rows, steps.begin, steps.end, columns);
+    return by_place<T>(given.gradients[which], kName, name, rows, given.steps.begin, given.steps.end, columns);
   };
   loop.dgx = made(0, "dgx", gates);
   loop.dgh = info.one_gate_gradient ? loop.dgx : made(1, "dgh", gates);
   loop.before = made(2, "before", P);
   if (loop.w_hr != nullptr) loop.doutput = made(3, "doutput", P);
-  const cuda::Plan plan = plan_of(cell, steps.end - steps.begin, sizes, loop.w_hr != nullptr, true, sizeof(T));
-  const cuda::Host host = host_of(kName, rows, arrived, stream);
-  const py::gil_scoped_release released;
-  cuda::backward<T>(cell, loop, plan, host);
+  return loop;
 }
 
-// The sizes that the shapes of w_hh and y state.
-Sizes sizes_of(int cell, const DeviceRows& rows, int64_t hidden, int64_t outputs) {
+// A layer whose directions are `given`, which agree in rows and steps.
+template <class Arrays>
+Common common_of(const char* function, const std::string& cell, bool tf32, int64_t hidden, int64_t outputs,
+                 const std::vector<Arrays>& given) {
+  const int index = cell_index(cell);
+  if (given.empty() || given.size() > 2)
+    throw py::value_error(std::string(function) + ": directions must be one or two, got " +
+                          std::to_string(given.size()));
   if (hidden < 1 || outputs < 1) throw py::value_error("cuda: H and P must be at least 1");
-  if (!kCells[cell].projects && hidden != outputs) throw py::value_error("cuda: P must be H without a projection");
-  return {rows.view().steps, rows.view().rows, 1, hidden, outputs};
+  if (!kCells[index].projects && hidden != outputs) throw py::value_error("cuda: P must be H without a projection");
+  const Arrays &first = given.front(), &last = given.back();
+  const cuda::Rows &rows = first.rows->view(), &its = last.rows->view();
+  if (rows.steps != its.steps || rows.rows != its.rows || first.rows->first_places() != last.rows->first_places() ||
+      first.steps.begin != last.steps.begin || first.steps.end != last.steps.end)
+    throw py::value_error(std::string(function) + ": directions must agree in rows, lengths and steps");
+  return {index, tf32, {rows.steps, rows.rows, 1, hidden, outputs}, !py::object(first.weights[3]).is_none()};
 }
 
-void forward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs, const DeviceRows& rows,
-             const Steps& steps, const py::object& gx, const py::tuple& weights, const py::tuple& state_in,
-             const py::object& y, const py::tuple& state_out, const py::object& saved, const py::object& raw,
-             const py::tuple& running, const py::object& arrived, uintptr_t stream) {
-  const int index = cell_index(cell);
-  const Sizes sizes = sizes_of(index, rows, hidden, outputs);
-  if (weights.size() != 4) throw py::value_error("forward: weights must be w_hh, b_ih, b_hh and w_hr");
+void forward(const std::string& cell, const std::string& dtype, bool tf32, int64_t hidden, int64_t outputs,
+             const std::vector<ForwardArrays>& given, const py::object& arrived, uintptr_t stream) {
+  const Common layer = common_of("forward", cell, tf32, hidden, outputs, given);
   with_type("cuda: dtype", dtype, [&](auto zero) {
-    forward_of<decltype(zero)>(index, rows, steps, gx, weights, sizes, state_in, y, state_out, saved, raw, running,
-                               arrived, stream);
+    using T = decltype(zero);
+    cuda::Directions<cuda::ForwardLoop<T>> loops{};
+    for (const ForwardArrays& direction : given) loops.of[loops.count++] = forward_of<T>(layer, direction);
+    const Steps& steps = given[0].steps;
+    const cuda::Plan plan = plan_of(layer, steps.end - steps.begin, loops.count, false, sizeof(T));
+    const cuda::Host host = host_of("forward", *given[0].rows, arrived, stream);
+    const py::gil_scoped_release released;
+    cuda::forward<T>(layer.cell, loops, plan, host);
   });
 }
 
-void backward(const std::string& cell, const std::string& dtype, int64_t hidden, int64_t outputs,
-              const DeviceRows& rows, const Steps& steps, const py::tuple& weights, const py::tuple& state_in,
-              const py::object& y, const py::tuple& saved, const py::object& dy, const py::tuple& dstate_out,
-              const py::tuple& dstate_in, const py::tuple& gradients, const py::tuple& running,
-              const py::object& arrived, uintptr_t stream) {
-  const int index = cell_index(cell);
-  const Sizes sizes = sizes_of(index, rows, hidden, outputs);
-  if (weights.size() != 4) throw py::value_error("backward: weights must be w_hh, b_ih, b_hh and w_hr");
-  if (gradients.size() != 4) throw py::value_error("backward: gradients must be dgx, dgh, before and doutput");
+void backward(const std::string& cell, const std::string& dtype, bool tf32, int64_t hidden, int64_t outputs,
+              const std::vector<BackwardArrays>& given, const py::object& arrived, uintptr_t stream) {
+  const Common layer = common_of("backward", cell, tf32, hidden, outputs, given);
   with_type("cuda: dtype", dtype, [&](auto zero) {
-    backward_of<decltype(zero)>(index, rows, steps, weights, sizes, state_in, y, saved, dy, dstate_out, dstate_in,
-                                gradients, running, arrived, stream);
+    using T = decltype(zero);
+    cuda::Directions<cuda::BackwardLoop<T>> loops{};
+    for (const BackwardArrays& direction : given) loops.of[loops.count++] = backward_of<T>(layer, direction);
+    const Steps& steps = given[0].steps;
+    const cuda::Plan plan = plan_of(layer, steps.end - steps.begin, loops.count, true, sizeof(T));
+    const cuda::Host host = host_of("backward", *given[0].rows, arrived, stream);
+    const py::gil_scoped_release released;
+    cuda::backward<T>(layer.cell, loops, plan, host);
   });
 }
 
-std::string plan(const std::string& cell, const std::string& dtype, int64_t steps, int64_t rows, int64_t hidden,
-                 int64_t outputs, bool backward) {
-  const int index = cell_index(cell);
-  const Sizes sizes{steps, rows, 1, hidden, outputs};
+std::string plan(const std::string& cell, const std::string& dtype, bool tf32, int64_t steps, int64_t rows,
+                 int64_t hidden, int64_t outputs, int directions, bool backward) {
+  const Common layer{cell_index(cell), tf32, {steps, rows, 1, hidden, outputs}, hidden != outputs};
   const int bytes = with_type("cuda: dtype", dtype, [](auto zero) { return static_cast<int>(sizeof zero); });
-  return cuda::describe(plan_of(index, steps, sizes, hidden != outputs, backward, bytes));
+  return cuda::describe(plan_of(layer, steps, directions, backward, bytes));
 }
 
 }  // namespace
@@ -270,16 +247,33 @@ void bind_loops(py::module_& module) {
   py::class_<Steps>(module, "Steps", "What a call computes of a loop, and of which steps it has what forward keeps.")
       .def(py::init<int64_t, int64_t, bool, int64_t, int64_t>(), py::arg("begin"), py::arg("end"), py::arg("enters"),
            py::arg("saved_begin"), py::arg("saved_end"));
-  module.def("forward", &forward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
-             py::arg("rows"), py::arg("steps"), py::arg("gx"), py::arg("weights"), py::arg("state_in"), py::arg("y"),
-             py::arg("state_out"), py::arg("saved"), py::arg("raw"), py::arg("running"), py::arg("arrived"),
-             py::arg("stream"), "Queue the forward loop of one layer and direction on a stream.");
-  module.def("backward", &backward, py::arg("cell"), py::arg("dtype"), py::arg("hidden"), py::arg("outputs"),
-             py::arg("rows"), py::arg("steps"), py::arg("weights"), py::arg("state_in"), py::arg("y"), py::arg("saved"),
-             py::arg("dy"), py::arg("dstate_out"), py::arg("dstate_in"), py::arg("gradients"), py::arg("running"),
-             py::arg("arrived"), py::arg("stream"), "Queue the backward loop of one layer and direction on a stream.");
-  module.def("plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("steps"), py::arg("rows"), py::arg("hidden"),
-             py::arg("outputs"), py::arg("backward"), "What would run on the current GPU, in words.");
+  py::class_<ForwardArrays>(module, "ForwardArrays", "What the forward loop of one direction reads and writes.")
+      .def(py::init([](const DeviceRows& rows, const Steps& steps, py::object gx, py::tuple weights, py::tuple state_in,
+                       py::object y, py::tuple state_out, py::object saved, py::object raw, py::tuple running) {
+             return ForwardArrays{&rows, steps, gx, weights, state_in, y, state_out, saved, raw, running};
+           }),
+           py::keep_alive<1, 2>(), py::arg("rows"), py::arg("steps"), py::arg("gx"), py::arg("weights"),
+           py::arg("state_in"), py::arg("y"), py::arg("state_out"), py::arg("saved"), py::arg("raw"),
+           py::arg("running"));
+  py::class_<BackwardArrays>(module, "BackwardArrays", "What the backward loop of one direction reads and writes.")
+      .def(py::init([](const DeviceRows& rows, const Steps& steps, py::tuple weights, py::tuple state_in, py::object y,
+                       py::tuple saved, py::object dy, py::tuple dstate_out, py::tuple dstate_in, py::tuple gradients,
+                       py::tuple running) {
+             return BackwardArrays{&rows, steps,      weights,   state_in,  y,      saved,
+                                   dy,    dstate_out, dstate_in, gradients, running};
+           }),
+           py::keep_alive<1, 2>(), py::arg("rows"), py::arg("steps"), py::arg("weights"), py::arg("state_in"),
+           py::arg("y"), py::arg("saved"), py::arg("dy"), py::arg("dstate_out"), py::arg("dstate_in"),
+           py::arg("gradients"), py::arg("running"));
+  module.def("forward", &forward, py::arg("cell"), py::arg("dtype"), py::arg("tf32"), py::arg("hidden"),
+             py::arg("outputs"), py::arg("directions"), py::arg("arrived"), py::arg("stream"),
+             "Queue the forward loop of one layer, in one direction or in both, on a stream.");
+  module.def("backward", &backward, py::arg("cell"), py::arg("dtype"), py::arg("tf32"), py::arg("hidden"),
+             py::arg("outputs"), py::arg("directions"), py::arg("arrived"), py::arg("stream"),
+             "Queue the backward loop of one layer, in one direction or in both, on a stream.");
+  module.def("plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("tf32"), py::arg("steps"), py::arg("rows"),
+             py::arg("hidden"), py::arg("outputs"), py::arg("directions"), py::arg("backward"),
+             "What would run on the current GPU, in words.");
   module.def(
       "arrived_numbers", [] { return cuda::arrived_numbers(cuda::current_device()); },
       "How long the array `arrived` is on the current GPU.");

@@ -22,7 +22,7 @@ namespace {
 constexpr size_t kStackBytes = 64 << 10;
 constexpr unsigned kMostThreads = 1024, kWarp = 32;
 
-enum class State { kReady, kWaiting, kWaitingForWarp, kDone };
+enum class State { kReady, kWaiting, kWaitingForWarp, kWaitingForCluster, kDone };
 
 struct Fiber {
   ucontext_t context;
@@ -38,6 +38,8 @@ struct Block {
 };
 
 std::deque<Fiber> fibers;
+std::vector<Block> together;  // the blocks that are alive
+unsigned running;             // which of them runs
 ucontext_t scheduler;
 Fiber* current;
 const std::function<void()>* body;
@@ -100,23 +102,32 @@ void go_round(Block& block) {
   std::memcpy(block.shared.data(), fusedrnn_shared_bytes, block.shared.size());
 }
 
+// The blocks that are alive go on where all of their threads wait for the cluster.
+void release_cluster() {
+  const auto waits = [](const Fiber* f) { return f->state == State::kWaitingForCluster || f->state == State::kDone; };
+  for (const Block& block : together)
+    if (!std::all_of(block.threads.begin(), block.threads.end(), waits)) return;
+  for (Block& block : together) release(block.threads, 0, block.threads.size(), State::kWaitingForCluster);
+}
+
 // Blocks [begin, end) together.
 void run_blocks(unsigned begin, unsigned end, const cudaLaunchConfig_t& config) {
   const unsigned threads = config.blockDim.x;
   while (fibers.size() < static_cast<size_t>(end - begin) * threads) fibers.emplace_back();
-  std::vector<Block> blocks(end - begin);
-  for (unsigned b = 0; b < blocks.size(); ++b) {
-    blocks[b].number = begin + b;
-    blocks[b].shared.assign(config.dynamicSmemBytes, 0xFF);  // whatever was left there
-    for (unsigned t = 0; t < threads; ++t) blocks[b].threads.push_back(&fibers[b * threads + t]);
-    for (Fiber* fiber : blocks[b].threads) start(*fiber);
+  together.assign(end - begin, {});
+  for (unsigned b = 0; b < together.size(); ++b) {
+    together[b].number = begin + b;
+    together[b].shared.assign(config.dynamicSmemBytes, 0xFF);  // whatever was left there
+    for (unsigned t = 0; t < threads; ++t) together[b].threads.push_back(&fibers[b * threads + t]);
+    for (Fiber* fiber : together[b].threads) start(*fiber);
   }
   for (bool all = false; !all;) {
     all = true;
-    for (unsigned b = 0; b < blocks.size(); ++b) {
-      if (!blocks[b].done) go_round(blocks[b]);
-      all = all && blocks[b].done;
+    for (running = 0; running < together.size(); ++running) {
+      if (!together[running].done) go_round(together[running]);
+      all = all && together[running].done;
     }
+    release_cluster();
   }
 }
 
@@ -126,16 +137,26 @@ void synchronise() { leave(State::kWaiting); }
 
 void synchronise_warp() { leave(State::kWaitingForWarp); }
 
+void synchronise_cluster() { leave(State::kWaitingForCluster); }
+
+void* shared_of_block(const void* at, unsigned rank) {
+  const auto offset = static_cast<const unsigned char*>(at) - fusedrnn_shared_bytes;
+  if (together.at(rank).done) std::abort();  // its memory may be another block's by now
+  return (rank == running ? fusedrnn_shared_bytes : together.at(rank).shared.data()) + offset;
+}
+
 void yield() { leave(State::kReady); }
 
 cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& thread) {
-  const bool together = config.numAttrs > 0 && config.attrs->val.cooperative != 0;
-  const unsigned blocks = config.gridDim.x;
+  const bool cooperative = config.numAttrs > 0 && config.attrs->id == cudaLaunchAttributeCooperative;
+  const bool clusters = config.numAttrs > 0 && config.attrs->id == cudaLaunchAttributeClusterDimension;
+  const unsigned blocks = config.gridDim.x, most = static_cast<unsigned>(emulated_multiprocessors());
+  const unsigned alive = cooperative ? blocks : clusters ? config.attrs->val.clusterDim.x : 1;
   if (config.blockDim.x > kMostThreads || config.dynamicSmemBytes > kSharedBytes) return cudaErrorInvalidValue;
-  if (together && blocks > static_cast<unsigned>(emulated_multiprocessors())) return cudaErrorInvalidValue;
+  if (alive == 0 || alive > most || blocks % alive != 0) return cudaErrorInvalidValue;
   gridDim = config.gridDim, blockDim = config.blockDim;
   body = &thread;
-  for (unsigned b = 0; b < blocks; b += together ? blocks : 1) run_blocks(b, together ? blocks : b + 1, config);
+  for (unsigned b = 0; b < blocks; b += alive) run_blocks(b, b + alive, config);
   return cudaSuccess;
 }
 

@@ -1,9 +1,9 @@
 // A stand-in for the CUDA runtime that runs kernels on the host, so that every kernel is tested where no GPU is.
 //
 // The sources of csrc/cuda compile against it unchanged. A launch runs at once: block after block, each thread of a
-// block as a fiber that goes on until it waits for the others. In a cooperative launch all blocks are alive together,
-// and a thread that spins hands over to the next (__nanosleep). Device memory is host memory; a stream is nothing.
-// What it does not show: races between warps, memory order, speed.
+// block as a fiber that goes on until it waits for the others. The blocks of a cluster are alive together, and so are
+// all blocks of a cooperative launch; a thread that spins hands over to the next (__nanosleep). Device memory is host
+// memory; a stream is nothing. What it does not show: races between warps, memory order, speed.
 #pragma once
 
 #include <cmath>
@@ -19,6 +19,7 @@
 #define __shared__
 #define __align__(bytes) __attribute__((aligned(bytes)))
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __forceinline__ inline __attribute__((always_inline))
 
 struct dim3 {
@@ -30,18 +31,22 @@ enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1 };
 enum cudaMemcpyKind { cudaMemcpyDeviceToDevice = 3 };
 using cudaStream_t = void*;
 
-enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize, cudaFuncAttributeNonPortableClusterSizeAllowed };
 enum cudaDeviceAttr {
   cudaDevAttrMultiProcessorCount,
   cudaDevAttrMaxSharedMemoryPerBlockOptin,
-  cudaDevAttrCooperativeLaunch
+  cudaDevAttrCooperativeLaunch,
+  cudaDevAttrComputeCapabilityMajor
 };
-enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative };
+enum cudaLaunchAttributeID { cudaLaunchAttributeCooperative, cudaLaunchAttributeClusterDimension };
 
 struct cudaLaunchAttribute {
   cudaLaunchAttributeID id;
   struct {
     int cooperative;
+    struct {
+      unsigned x, y, z;
+    } clusterDim;
   } val;
 };
 
@@ -60,6 +65,7 @@ inline int emulated_multiprocessors() {
   return number == nullptr ? 6 : std::atoi(number);
 }
 constexpr int kSharedBytes = 227 << 10;
+constexpr int kComputeCapabilityMajor = 9;
 
 extern dim3 threadIdx, blockIdx, blockDim, gridDim;  // of the thread that runs
 
@@ -68,12 +74,17 @@ namespace emulation {
 void yield();        // lets the other threads of the launch go on
 void synchronise();  // waits for the other threads of the block
 void synchronise_warp();
+void synchronise_cluster();                            // waits for the other threads of all blocks of the cluster
+void* shared_of_block(const void* at, unsigned rank);  // the same place in the shared memory of a block of the cluster
 cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
 
 }  // namespace emulation
 
 inline void __syncthreads() { emulation::synchronise(); }
 inline void __syncwarp() { emulation::synchronise_warp(); }
+inline void __cluster_barrier_arrive() {}
+inline void __cluster_barrier_wait() { emulation::synchronise_cluster(); }
+inline void* __cluster_map_shared_rank(const void* at, unsigned rank) { return emulation::shared_of_block(at, rank); }
 inline void __threadfence() {}
 [[noreturn]] inline void __trap() { std::abort(); }
 
@@ -105,6 +116,7 @@ inline cudaError_t cudaGetDevice(int* device) {
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
   *value = attribute == cudaDevAttrMultiProcessorCount            ? emulated_multiprocessors()
            : attribute == cudaDevAttrMaxSharedMemoryPerBlockOptin ? kSharedBytes
+           : attribute == cudaDevAttrComputeCapabilityMajor       ? kComputeCapabilityMajor
                                                                   : 1;
   return cudaSuccess;
 }

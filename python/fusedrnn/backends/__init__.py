@@ -215,8 +215,8 @@ class Backend(Protocol):
     def running_dtype(self, dtype: np.dtype) -> np.dtype:
         """Of states from step to step, where those that are given and returned have `dtype`."""
 
-    def pack(self, cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any) -> PackedLayer:
-        """The weights of one layer and direction; None where there are none."""
+    def pack(self, cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, *, tf32: bool) -> PackedLayer:
+        """The weights of one layer and direction, None where there are none. With `tf32` products may be rounded."""
 
     def stepper(
         self,

@@ -20,7 +20,6 @@ class CpuBackend:
     array = staticmethod(checks.array)
     loaded = staticmethod(checks.array)
     empty = staticmethod(_core.empty)
-    pack = staticmethod(_core.pack)
 
     number = staticmethod(float)
 
@@ -142,6 +141,10 @@ class CpuBackend:
 
     def sums_of_squares(self, arrays: Sequence[np.ndarray]) -> list[float]:
         return _core.sums_of_squares(list(arrays))
+
+    def pack(self, cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, *, tf32: bool) -> Any:
+        """The CPU has no TF32, and rounds to float32 whether more was allowed or not."""
+        return _core.pack(cell, w_ih, w_hh, b_ih, b_hh, w_hr)
 
     def stepper(
         self,

@@ -108,8 +108,8 @@ class CudaBackend(CudaArrays):
     def running_dtype(self, dtype: np.dtype) -> np.dtype:
         return running_dtype(dtype)
 
-    def pack(self, cell: str, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, w_hr: Any) -> Layer:
-        return Layer(cell, w_ih, w_hh, b_ih, b_hh, w_hr)
+    def pack(self, cell: str, w_ih: Array, w_hh: Array, b_ih: Any, b_hh: Any, w_hr: Any, *, tf32: bool) -> Layer:
+        return Layer(cell, w_ih, w_hh, b_ih, b_hh, w_hr, tf32=tf32)
 
     def stepper(
         self,

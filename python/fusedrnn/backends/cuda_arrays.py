@@ -13,6 +13,7 @@ import numpy as np
 
 from fusedrnn import checks
 from fusedrnn.backends.cuda_parts import Array, as_cupy, on_current, parts, stream
+from fusedrnn.backends.cuda_products import matrix_product
 
 
 class CudaArrays:
@@ -145,14 +146,6 @@ class CudaArrays:
             for array, clipped in zip(arrays, dense, strict=True):
                 if clipped is not array:
                     array[...] = clipped
-
-
-def matrix_product(a: Array, b: Array, out: Array) -> None:
-    """out (M, N) = a (M, K) b (K, N); zeros where K is 0."""
-    if a.shape[1] == 0:
-        out[...] = 0
-    elif out.size:
-        parts()[0].matmul(a, b, out=out)
 
 
 def sum_by_id(rows: Array, ids: Array, out: Array) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from fusedrnn.backends.cuda_arrays import matrix_product, sum_by_id
+from fusedrnn.backends.cuda_arrays import sum_by_id
 from fusedrnn.backends.cuda_parts import Array, parts
+from fusedrnn.backends.cuda_products import transposed_product
 from fusedrnn.backends.cuda_running import running_dtype
 
 
@@ -37,12 +38,9 @@ class Total:
             self._out[...] = self._sum.astype(self._out.dtype)
 
 
-def transposed_product(a: Array, b: Array, out: Array) -> None:
-    """out (M, N) = a (K, M)^T b (K, N)."""
-    matrix_product(a.T, b, out)
-
-
-def add_gate_products(totals: Sequence[Total | None], inputs: Array, dgx: Array, dgh: Array, before: Array) -> None:
+def add_gate_products(
+    totals: Sequence[Total | None], inputs: Array, dgx: Array, dgh: Array, before: Array, *, tf32: bool
+) -> None:
     """Add one chunk to the gradients of w_ih, w_hh, b_ih and b_hh.
 
     Parameters
@@ -51,13 +49,15 @@ def add_gate_products(totals: Sequence[Total | None], inputs: Array, dgx: Array,
     inputs : x (places, I), or ids (places, 1)
     dgx, dgh : (places, G*H), gradients of the gates
     before : (places, P), h before each step
+    tf32 : as for `matrix_product`
     """
     w_ih, w_hh, b_ih, b_hh, *_ = totals
     is_ids = inputs.dtype != dgx.dtype
     if w_ih is not None:
-        w_ih.add(partial(_summed_by_id, dgx, inputs[:, 0]) if is_ids else partial(transposed_product, dgx, inputs))
+        product = partial(transposed_product, dgx, inputs, tf32=tf32)
+        w_ih.add(partial(_summed_by_id, dgx, inputs[:, 0]) if is_ids else product)
     if w_hh is not None:
-        w_hh.add(partial(transposed_product, dgh, before))
+        w_hh.add(partial(transposed_product, dgh, before, tf32=tf32))
     for bias, gradient in ((b_ih, dgx), (b_hh, dgh)):
         if bias is not None:
             bias.add(partial(_sum_of_rows, gradient))

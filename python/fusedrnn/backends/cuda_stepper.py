@@ -109,8 +109,7 @@ class CudaStepper:
         """One layer, of x (B, I) or ids (B, 1), to y (B, P), which may be where its h goes."""
         _, module = parts()
         layer, (before, after) = self._layers[at], self._h
-        module.forward(
-            *layer.names,
+        arrays = module.ForwardArrays(
             self._place,
             self._step,
             layer.input_products(inputs, self._gx),
@@ -121,9 +120,8 @@ class CudaStepper:
             None,
             self._raw,
             tuple(part[at] for part in self._running),
-            self._arrived,
-            stream(),
         )
+        module.forward(*layer.names, [arrays], self._arrived, stream())
 
 
 class _Alone:

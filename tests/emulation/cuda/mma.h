@@ -1,35 +1,47 @@
-// Tensor cores of the emulated device, in place of csrc/cuda/mma.h, which says what each thread of a warp holds.
+// Tensor cores of the emulated device, in place of csrc/cuda/mma.h; tensor_tile.h says what each thread of a warp
+// holds.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <cstdint>
+#include <type_traits>
 
 #include "cuda/number.h"
+#include "cuda/tensor_tile.h"
 
 namespace fusedrnn::cuda {
 
+// float: to the ten bits of mantissa that tensor cores read, ties away from zero.
 template <class T>
-void multiply_tensor(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], T) {
-  constexpr int kLanes = 32;
+T round_tensor(T x) {
+  if constexpr (std::is_same_v<T, float>) {
+    uint32_t bits;
+    std::memcpy(&bits, &x, sizeof bits);
+    constexpr uint32_t kInfinite = 0x7F800000, kHalf = 1u << 12, kLost = (1u << 13) - 1;
+    if ((bits & kInfinite) != kInfinite) bits = (bits + kHalf) & ~kLost;
+    std::memcpy(&x, &bits, sizeof bits);
+  }
+  return x;
+}
+
+template <class T>
+void multiply_tensor(float (&c)[4], const TileLeft<T>& a, const TileRight<T>& b) {
   struct Held {
-    uint32_t a[4], b[2];
+    TileLeft<T> a;
+    TileRight<T> b;
   };
-  static Held held[kLanes * 32];  // of all warps of a block
-  const int lane = static_cast<int>(threadIdx.x) % kLanes, g = lane / 4, t = lane % 4;
-  Held* warp = held + threadIdx.x / kLanes * kLanes;
-  std::memcpy(warp[lane].a, a, sizeof a);
-  std::memcpy(warp[lane].b, b, sizeof b);
+  static Held held[TensorTile::kLanes * 32];  // of all warps of a block
+  const int lane = static_cast<int>(threadIdx.x) % TensorTile::kLanes, g = lane / 4, t = lane % 4;
+  Held* warp = held + threadIdx.x / TensorTile::kLanes * TensorTile::kLanes;
+  warp[lane] = {a, b};
   __syncwarp();
-  const auto number = [](const uint32_t* words, int part, int half) {
-    T value;
-    std::memcpy(&value, reinterpret_cast<const char*>(words + part) + half * sizeof(T), sizeof value);
-    return wide(value);
-  };
-  const auto a_at = [&](int row, int k) { return number(warp[row % 8 * 4 + k % 8 / 2].a, row / 8 + k / 8 * 2, k % 2); };
-  const auto b_at = [&](int k, int column) { return number(warp[column * 4 + k % 8 / 2].b, k / 8, k % 2); };
   for (int part = 0; part < 4; ++part)
-    for (int k = 0; k < 16; ++k) c[part] += a_at(g + part / 2 * 8, k) * b_at(k, t * 2 + part % 2);
+    for (int k = 0; k < TensorTile::kDepth; ++k) {
+      const int row = g + part / 2 * 8, column = t * 2 + part % 2;
+      c[part] += wide(warp[TensorTile::lane(row, k)].a.number[TensorTile::number(row, k, sizeof(T))]) *
+                 wide(warp[column * 4 + k / 4].b.number[k % 4]);
+    }
   __syncwarp();
 }
 

@@ -57,6 +57,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     nbytes = property(lambda self: self._host.nbytes)
     itemsize = property(lambda self: self._host.itemsize)
     strides = property(lambda self: self._host.strides)
+    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data))
     T = property(lambda self: ndarray(self._host.T, self.device))
 
     @property

@@ -6,6 +6,8 @@ import time
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
+from . import cublas as cublas
+
 
 class Device:
     """The emulated GPU."""
@@ -60,10 +62,11 @@ def get_current_stream() -> Stream:
     return Stream.null
 
 
-cublas = SimpleNamespace()
+device = SimpleNamespace(get_cublas_handle=lambda: 0)
 nvrtc = SimpleNamespace(getVersion=lambda: (0, 0))
 runtime = SimpleNamespace(
     CUDARuntimeError=CUDARuntimeError,
+    CUDA_R_32F=cublas.CUDA_R_32F,
     getDeviceCount=lambda: 2,
     getDevice=lambda: Device.entered[-1],
     getDeviceProperties=lambda _: {

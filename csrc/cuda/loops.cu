@@ -40,7 +40,7 @@ void forward(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host&
   if (plan.tier == Tier::kGrid)
     forward_grid(cell, loop, plan, host);
   else
-    forward_steps(cell, loop, host);
+    forward_steps(cell, loop, plan, host);
 }
 
 template <class T>
@@ -51,7 +51,7 @@ void backward(int cell, const BackwardLoop<T>& loop, const Plan& plan, const Hos
   if (plan.tier == Tier::kGrid)
     backward_grid(cell, loop, plan, host);
   else
-    backward_steps(cell, loop, host);
+    backward_steps(cell, loop, plan, host);
 }
 
 #define FUSEDRNN_INSTANTIATE(T)                                                   \

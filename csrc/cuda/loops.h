@@ -6,9 +6,9 @@
 namespace fusedrnn::cuda {
 
 template <class T>
-void forward_steps(int cell, const ForwardLoop<T>& loop, const Host& host);
+void forward_steps(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host& host);
 template <class T>
-void backward_steps(int cell, const BackwardLoop<T>& loop, const Host& host);
+void backward_steps(int cell, const BackwardLoop<T>& loop, const Plan& plan, const Host& host);
 
 template <class T>
 void forward_grid(int cell, const ForwardLoop<T>& loop, const Plan& plan, const Host& host);

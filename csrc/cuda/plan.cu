@@ -10,6 +10,7 @@ namespace {
 
 // Microseconds and rates of the Hopper class; docs/gpu.md says which are measured.
 constexpr double kLaunchUs = 2.7;
+constexpr double kNodeUs = 1.0;  // a launch within a graph
 constexpr double kBarrierUs = 1.1;
 constexpr double kGridStartUs = 8;                // a cooperative launch, and what is cleared before it
 constexpr double kNumberUs = 0.05;                // a thread loads one weight of the next, divisions included
@@ -71,9 +72,11 @@ Plan step_plan(const Device& device, const PlanInput& in) {
   const int64_t turns = divide_up(tiles, device.multiprocessors);
   const double terms = static_cast<double>(turns) * tile_rows * kStepUnits * in.gates * in.depth;
   const double bytes = static_cast<double>(turns) * (tile_rows + kStepUnits * in.gates) * in.depth * in.element_bytes;
+  const int64_t launches = in.projection ? 2 : 1;
   Plan plan;
-  plan.step_us =
-      (in.projection ? 2 : 1) * kLaunchUs + std::max(terms / (terms_a_us(in) * kStreamedPart), bytes / kFarBytesAUs);
+  plan.graphs = in.graphs && in.steps * launches >= kNodes;
+  plan.step_us = static_cast<double>(launches) * (plan.graphs ? kNodeUs : kLaunchUs) +
+                 std::max(terms / (terms_a_us(in) * kStreamedPart), bytes / kFarBytesAUs);
   return plan;
 }
 
@@ -121,7 +124,9 @@ Plan make_plan(const Device& device, const PlanInput& input, const std::string& 
 }
 
 std::string describe(const Plan& plan) {
-  if (plan.tier == Tier::kStep) return "tier step, a launch for every product of a step";
+  if (plan.tier == Tier::kStep)
+    return "tier step, a launch for every product of a step" +
+           (plan.graphs ? ", in graphs of " + std::to_string(kNodes) + " launches" : "");
   return "tier grid, " + std::to_string(plan.groups) + " groups of " + std::to_string(plan.slices) + " blocks with " +
          std::to_string(plan.units) + " units, " + std::to_string(plan.group_rows) + " rows a group";
 }

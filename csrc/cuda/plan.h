@@ -8,7 +8,7 @@
 namespace fusedrnn::cuda {
 
 enum class Tier {
-  kStep,  // a launch or two for every step
+  kStep,  // a launch or two for every step, many of them in a graph
   kGrid,  // one launch: blocks keep their part of the weights in shared memory and meet after every step
 };
 
@@ -23,10 +23,12 @@ struct PlanInput {
   int64_t steps, rows, columns, depth;
   int gates, element_bytes;  // two bytes are half or bfloat16, whose products run on tensor cores
   bool projection;
+  bool graphs = true;  // whether tier step may queue its launches as graphs
 };
 
 struct Plan {
   Tier tier = Tier::kStep;
+  bool graphs = false;     // whether tier step queues kNodes launches at a time, as a graph
   int units = 0;           // of a block in tier grid, a multiple of kColumnsAThread
   int64_t slices = 0;      // blocks that share all units
   int64_t groups = 0;      // groups of slices, each with rows of its own
@@ -34,6 +36,9 @@ struct Plan {
   double step_us = 0;      // what the model expects a step to take
   double start_us = 0;     // and what comes before the first
 };
+
+// How many launches of tier step a graph has, see cuda/chain.h.
+constexpr int kNodes = 32;
 
 // The shape of a block in tier grid, see cuda/slices.h.
 constexpr int kGridThreads = 256;

@@ -132,11 +132,20 @@ cuda::Host host_of(const char* function, const DeviceRows& rows, const py::objec
   return {rows.first(), counters, reinterpret_cast<cudaStream_t>(stream)};
 }
 
+// FUSEDRNN_GRAPHS: whether tier step queues its launches as graphs.
+bool graphs_wanted() {
+  const char* value = std::getenv("FUSEDRNN_GRAPHS");
+  const std::string word = value == nullptr ? "1" : value;
+  if (word != "0" && word != "1") throw py::value_error("FUSEDRNN_GRAPHS must be one of 0, 1, got '" + word + "'");
+  return word == "1";
+}
+
 // The plan of `steps` steps on the current GPU, or the one whose tier FUSEDRNN_TIER names.
 cuda::Plan plan_of(int cell, int64_t steps, const Sizes& sizes, bool projection, bool backward, int element_bytes) {
   const int gates = kCells[cell].gates;
   cuda::PlanInput input{steps, sizes.B, sizes.H, sizes.P, gates, element_bytes, projection};
   if (backward) input = {steps, sizes.B, sizes.P, gates * sizes.H, 1, element_bytes, projection};
+  input.graphs = graphs_wanted();
   const char* tier = std::getenv("FUSEDRNN_TIER");
   return cuda::make_plan(cuda::current_device(), input, tier == nullptr ? "" : tier);
 }

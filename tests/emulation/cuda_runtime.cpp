@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 // Where shared_memory() of csrc/cuda/launch.h finds the shared memory of the block that runs.
@@ -39,6 +40,7 @@ struct Block {
 
 std::deque<Fiber> fibers;
 ucontext_t scheduler;
+std::mutex device;  // launches of several host threads run one after another
 Fiber* current;
 const std::function<void()>* body;
 
@@ -133,6 +135,7 @@ cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& t
   const unsigned blocks = config.gridDim.x;
   if (config.blockDim.x > kMostThreads || config.dynamicSmemBytes > kSharedBytes) return cudaErrorInvalidValue;
   if (together && blocks > static_cast<unsigned>(emulated_multiprocessors())) return cudaErrorInvalidValue;
+  const std::lock_guard<std::mutex> lock(device);
   gridDim = config.gridDim, blockDim = config.blockDim;
   body = &thread;
   for (unsigned b = 0; b < blocks; b += together ? blocks : 1) run_blocks(b, together ? blocks : b + 1, config);

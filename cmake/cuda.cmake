@@ -3,13 +3,14 @@ set(cuda_bindings
     src/cuda/module.cpp src/cuda/dropout.cpp src/cuda/loops.cpp src/cuda/norms.cpp src/cuda/optimisers.cpp
     src/cuda/softmax.cpp src/cuda/sum_by_id.cpp src/cuda/take_rows.cpp)
 set(cuda_kernels
-    csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/resident_loops.cu csrc/cuda/loops.cu csrc/cuda/norms.cu
-    csrc/cuda/optimisers.cu csrc/cuda/plan.cu csrc/cuda/softmax.cu csrc/cuda/step_loops.cu csrc/cuda/sum_by_id.cu
-    csrc/cuda/take_rows.cu)
+    csrc/cuda/chain.cu csrc/cuda/device.cu csrc/cuda/dropout.cu csrc/cuda/loops.cu csrc/cuda/norms.cu
+    csrc/cuda/optimisers.cu csrc/cuda/plan.cu csrc/cuda/resident_loops.cu csrc/cuda/softmax.cu csrc/cuda/step_loops.cu
+    csrc/cuda/sum_by_id.cu csrc/cuda/take_rows.cu)
 
 if(FUSEDRNN_CUDA STREQUAL "EMULATED")
   set_source_files_properties(${cuda_kernels} PROPERTIES LANGUAGE CXX COMPILE_OPTIONS "-xc++")
-  pybind11_add_module(_cuda MODULE ${cuda_bindings} ${cuda_kernels} tests/emulation/cuda_runtime.cpp)
+  pybind11_add_module(_cuda MODULE ${cuda_bindings} ${cuda_kernels}
+    tests/emulation/cuda_graphs.cpp tests/emulation/cuda_runtime.cpp)
   target_include_directories(_cuda BEFORE PRIVATE tests/emulation src)
   target_link_libraries(_cuda PRIVATE fusedrnn_options)
 else()

@@ -58,9 +58,15 @@ def test_small_layers_are_not_cut_where_rows_are_many() -> None:
 @pytest.mark.usefixtures("large")
 def test_two_directions_share_the_device() -> None:
     """In tier grid all blocks of both are alive together."""
-    text = explained(512, 64, bidirectional=True)
+    text = explained(512, 256, "bfloat16", bidirectional=True)
     found = re.findall(r"each tier grid, (\d+) groups? of (\d+) blocks?", text)
     assert found and all(2 * int(groups) * int(blocks) <= 132 for groups, blocks in found), text
+
+
+@pytest.mark.usefixtures("large")
+def test_two_directions_take_turns_where_each_has_use_for_the_device() -> None:
+    text = explained(1024, 16, bidirectional=True)
+    assert "directions one after the other, each tier grid" in text, text
 
 
 @pytest.mark.parametrize("tier", ["solo", "cluster", "grid"])

@@ -119,10 +119,12 @@ FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m,
 
 template <class Cell, class T, int R>
 __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
-    backward_step_kernel(const BackwardLoop<T> p, const int64_t s) {
+    backward_step_kernel(const __grid_constant__ Directions<BackwardLoop<T>> loops, const int64_t s) {
+  const StepTile at(loops.count);
+  const BackwardLoop<T>& p = loops.of[at.direction];
   const int64_t gates = Cell::kGates * p.sizes.H, P = p.sizes.P;
   multiply_tile<T, 1, R>(
-      blockIdx.x, p.rows.live(s < 0 ? 0 : s), P, gates, Factor<T>{p.w_hh, P, 1, 0},
+      at.tile, p.rows.live(s < 0 ? 0 : s), P, gates, Factor<T>{p.w_hh, P, 1, 0},
       [&](int64_t m) { return gradient_after(p, gates, s, m); },
       [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_output<Cell>(p, s, m, j, sums[0]); });
 }
@@ -130,10 +132,12 @@ __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
 // The gradient of the cell's output, W_hr^T (dy_t + dh), and the cell.
 template <class Cell, class T, int R>
 __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
-    unproject_step_kernel(const BackwardLoop<T> p, const int64_t s) {
+    unproject_step_kernel(const __grid_constant__ Directions<BackwardLoop<T>> loops, const int64_t s) {
+  const StepTile at(loops.count);
+  const BackwardLoop<T>& p = loops.of[at.direction];
   const int64_t H = p.sizes.H, P = p.sizes.P;
   multiply_tile<T, 1, R>(
-      blockIdx.x, p.rows.live(s), H, P, Factor<T>{p.w_hr, H, 1, 0},
+      at.tile, p.rows.live(s), H, P, Factor<T>{p.w_hr, H, 1, 0},
       [&](int64_t m) -> const T* { return p.doutput + (p.rows.place(s, m) - p.part.place) * P; },
       [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_unit<Cell>(p, s, m, j, sums[0]); });
 }

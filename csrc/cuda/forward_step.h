@@ -12,6 +12,16 @@
 
 namespace fusedrnn::cuda {
 
+// What a block of tier step has to do: a tile of one direction. Tiles lie direction by direction.
+struct StepTile {
+  int64_t direction, tile;
+
+  __device__ explicit StepTile(int directions) {
+    const int64_t tiles = gridDim.x / directions;
+    direction = blockIdx.x / tiles, tile = blockIdx.x % tiles;
+  }
+};
+
 // h before step s of position m, (P) values; nullptr: zeros.
 template <class Loop, class E>
 FUSEDRNN_INLINE const E* output_before(const Loop& p, const Sequence<E>& y, int64_t s, int64_t m) {
@@ -77,21 +87,25 @@ FUSEDRNN_INLINE T forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, in
 
 template <class Cell, class T, int R>
 __global__ void __launch_bounds__(Tile<T, Cell::kGates, R>::kThreads)
-    forward_step_kernel(const ForwardLoop<T> p, const int64_t s) {
+    forward_step_kernel(const __grid_constant__ Directions<ForwardLoop<T>> loops, const int64_t s) {
+  const StepTile at(loops.count);
+  const ForwardLoop<T>& p = loops.of[at.direction];
   const Factor<T> w_hh{p.w_hh, 1, p.sizes.P, p.sizes.H * p.sizes.P};
   const Sequence<const T> y{p.y.data, p.y.step_stride, p.y.row_stride};
   multiply_tile<T, Cell::kGates, R>(
-      blockIdx.x, p.rows.live(s), p.sizes.H, p.sizes.P, w_hh, [&](int64_t m) { return output_before(p, y, s, m); },
+      at.tile, p.rows.live(s), p.sizes.H, p.sizes.P, w_hh, [&](int64_t m) { return output_before(p, y, s, m); },
       [&](int64_t m, int64_t j, const Wide<T>* sums) { forward_unit<Cell>(p, s, m, j, sums); });
 }
 
 // y_t = W_hr h'
 template <class T, int R>
 __global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
-    project_step_kernel(const ForwardLoop<T> p, const int64_t s) {
+    project_step_kernel(const __grid_constant__ Directions<ForwardLoop<T>> loops, const int64_t s) {
+  const StepTile at(loops.count);
+  const ForwardLoop<T>& p = loops.of[at.direction];
   const int64_t H = p.sizes.H, P = p.sizes.P;
   multiply_tile<T, 1, R>(
-      blockIdx.x, p.rows.live(s), P, H, Factor<T>{p.w_hr, 1, H, 0},
+      at.tile, p.rows.live(s), P, H, Factor<T>{p.w_hr, 1, H, 0},
       [&](int64_t m) -> const T* {
         if (p.saved.raw == nullptr) return p.raw + p.rows.batch(m) * H;
         return p.saved.raw + (p.rows.place(s, m) - p.part.saved_place) * H;

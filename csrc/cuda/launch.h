@@ -39,14 +39,20 @@ inline void allow_large_clusters(const void* kernel, const char* name) {
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeNonPortableClusterSizeAllowed, 1), name);
 }
 
+// Whether there are blocks to launch; checks how many, and lets the kernel have their shared memory.
+inline bool has_blocks(const char* name, const void* kernel, const Shape& shape) {
+  if (shape.blocks == 0) return false;
+  if (shape.blocks > INT32_MAX) throw std::overflow_error(std::string("fusedrnn: too many blocks for ") + name);
+  constexpr size_t kSharedWithoutAsking = 48 << 10;
+  if (shape.shared_bytes > kSharedWithoutAsking) allow_largest_blocks(kernel, name);
+  return true;
+}
+
 // Queues a kernel; no blocks, no launch.
 template <class... Parameters, class... Arguments>
 void launch(const char* name, void (*kernel)(Parameters...), const Shape& shape, cudaStream_t stream,
             const Arguments&... arguments) {
-  if (shape.blocks == 0) return;
-  if (shape.blocks > INT32_MAX) throw std::overflow_error(std::string("fusedrnn: too many blocks for ") + name);
-  constexpr size_t kSharedWithoutAsking = 48 << 10;
-  if (shape.shared_bytes > kSharedWithoutAsking) allow_largest_blocks(reinterpret_cast<const void*>(kernel), name);
+  if (!has_blocks(name, reinterpret_cast<const void*>(kernel), shape)) return;
   constexpr unsigned kPortableCluster = 8;
   if (shape.cluster > kPortableCluster) allow_large_clusters(reinterpret_cast<const void*>(kernel), name);
   cudaLaunchAttribute together{};

@@ -30,6 +30,14 @@ void enter(const T* from, T* to, Wide<T>* running, int64_t count, cudaStream_t s
 
 int64_t numbers_of(const Sizes& sizes, int state) { return sizes.B * (state == 0 ? sizes.P : sizes.H); }
 
+// Runs all directions together, or one after the other where the plan is that of one.
+template <class Loop, class Run>
+void run_together(const Directions<Loop>& loops, const Plan& plan, const Run& run) {
+  if (loops.of[0].part.begin == loops.of[0].part.end) return;
+  if (plan.directions == loops.count) return run(loops);
+  for (int d = 0; d < loops.count; ++d) run({{loops.of[d]}, 1});
+}
+
 }  // namespace
 
 template <class T>
@@ -39,10 +47,9 @@ void forward(int cell, const Directions<ForwardLoop<T>>& loops, const Plan& plan
     for (int k = 0; loop.part.enters && k < kCells[cell].states; ++k)
       enter(loop.state_in[k], loop.state_out[k], loop.running[k], numbers_of(loop.sizes, k), host.stream);
   }
-  const Part& part = loops.of[0].part;
-  if (part.begin == part.end) return;
-  if (plan.tier != Tier::kStep) return forward_resident(cell, loops, plan, host);
-  for (int d = 0; d < loops.count; ++d) forward_steps(cell, loops.of[d], host);
+  run_together(loops, plan, [&](const Directions<ForwardLoop<T>>& these) {
+    (plan.tier == Tier::kStep ? &forward_steps<T> : &forward_resident<T>)(cell, these, plan, host);
+  });
 }
 
 template <class T>
@@ -52,10 +59,9 @@ void backward(int cell, const Directions<BackwardLoop<T>>& loops, const Plan& pl
     for (int k = 0; loop.part.enters && k < kCells[cell].states; ++k)
       enter(loop.dstate_out[k], loop.dstate_in[k], loop.running[k], numbers_of(loop.sizes, k), host.stream);
   }
-  const Part& part = loops.of[0].part;
-  if (part.begin == part.end) return;
-  if (plan.tier != Tier::kStep) return backward_resident(cell, loops, plan, host);
-  for (int d = 0; d < loops.count; ++d) backward_steps(cell, loops.of[d], host);
+  run_together(loops, plan, [&](const Directions<BackwardLoop<T>>& these) {
+    (plan.tier == Tier::kStep ? &backward_steps<T> : &backward_resident<T>)(cell, these, plan, host);
+  });
 }
 
 #define FUSEDRNN_INSTANTIATE(T)                                                               \

@@ -6,9 +6,9 @@
 namespace fusedrnn::cuda {
 
 template <class T>
-void forward_steps(int cell, const ForwardLoop<T>& loop, const Host& host);
+void forward_steps(int cell, const Directions<ForwardLoop<T>>& loops, const Plan& plan, const Host& host);
 template <class T>
-void backward_steps(int cell, const BackwardLoop<T>& loop, const Host& host);
+void backward_steps(int cell, const Directions<BackwardLoop<T>>& loops, const Plan& plan, const Host& host);
 
 template <class T>
 void forward_resident(int cell, const Directions<ForwardLoop<T>>& loops, const Plan& plan, const Host& host);

@@ -1,6 +1,7 @@
 #include "cuda/plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <optional>
 #include <stdexcept>
 
@@ -11,6 +12,7 @@ namespace {
 
 // Microseconds and rates of the Hopper class; docs/gpu.md says which are measured.
 constexpr double kLaunchUs = 2.7;
+constexpr double kNodeUs = 1.0;                   // a launch within a graph
 constexpr double kGridStartUs = 8;                // a cooperative launch, and what is cleared before it
 constexpr double kNumberUs = 0.05;                // a thread loads one weight of the next, divisions included
 constexpr double kSoloMeetUs = 0.05;              // where the blocks of a group meet after a step
@@ -60,7 +62,8 @@ double turn_us(const PlanInput& in, const Plan& plan) {
     return static_cast<double>(shape.columns) * shape.depth_padded * in.element_bytes / kSharedBytesAUs;
   }
   const double weights = static_cast<double>(plan.units) * in.gates * static_cast<double>(in.depth);
-  return weights * kRowsAThread / (terms_a_us(in) * kSharedPart);
+  const auto rows = std::bit_ceil(static_cast<uint64_t>(std::min<int64_t>(plan.group_rows, kRowsAThread)));
+  return weights * static_cast<double>(rows) / (terms_a_us(in) * kSharedPart);
 }
 
 bool fits_threads(const PlanInput& in, const Plan& plan) {
@@ -76,13 +79,15 @@ double total_us(const Plan& plan, const PlanInput& in) {
 
 Plan step_plan(const Device& device, const PlanInput& in) {
   const int64_t tile_rows = in.rows <= kStepFewRows ? kStepFewRows : kStepRows;
-  const int64_t tiles = divide_up(in.columns, kStepUnits) * divide_up(in.rows, tile_rows);
+  const int64_t tiles = divide_up(in.columns, kStepUnits) * divide_up(in.rows, tile_rows) * in.directions;
   const int64_t turns = divide_up(tiles, device.multiprocessors);
   const double terms = static_cast<double>(turns) * tile_rows * kStepUnits * in.gates * in.depth;
   const double bytes = static_cast<double>(turns) * (tile_rows + kStepUnits * in.gates) * in.depth * in.element_bytes;
+  const int64_t launches = in.projection ? 2 : 1;
   Plan plan;
-  plan.step_us = in.directions * ((in.projection ? 2 : 1) * kLaunchUs +
-                                  std::max(terms / (terms_a_us(in) * kStreamedPart), bytes / kFarBytesAUs));
+  plan.graphs = in.graphs && in.steps * launches >= kNodes;
+  plan.step_us = static_cast<double>(launches) * (plan.graphs ? kNodeUs : kLaunchUs) +
+                 std::max(terms / (terms_a_us(in) * kStreamedPart), bytes / kFarBytesAUs);
   return plan;
 }
 
@@ -144,9 +149,7 @@ std::optional<Plan> best_of(const Device& device, const PlanInput& in, Tier tier
   return best;
 }
 
-}  // namespace
-
-Plan make_plan(const Device& device, const PlanInput& input, const std::string& tier) {
+Plan plan_together(const Device& device, const PlanInput& input, const std::string& tier) {
   std::optional<Plan> best;
   std::string names;
   for (const auto& [known, name] : kNames) {
@@ -159,11 +162,25 @@ Plan make_plan(const Device& device, const PlanInput& input, const std::string& 
                                   std::to_string(input.columns) + " units on this GPU");
   }
   if (!best) throw std::invalid_argument("FUSEDRNN_TIER must be one of " + names + ", got '" + tier + "'");
+  best->directions = input.directions;
   return *best;
 }
 
+}  // namespace
+
+Plan make_plan(const Device& device, const PlanInput& input, const std::string& tier) {
+  const Plan together = plan_together(device, input, tier);
+  if (input.directions == 1) return together;
+  PlanInput one = input;
+  one.directions = 1;
+  const Plan alone = plan_together(device, one, tier);
+  return total_us(together, input) <= 2 * total_us(alone, one) ? together : alone;
+}
+
 std::string describe(const Plan& plan) {
-  if (plan.tier == Tier::kStep) return "tier step, a launch for every product of a step";
+  if (plan.tier == Tier::kStep)
+    return "tier step, a launch for every product of a step" +
+           (plan.graphs ? ", in graphs of " + std::to_string(kNodes) + " launches" : "");
   const auto count = [](int64_t number, const std::string& of) {
     return std::to_string(number) + " " + of + (number == 1 ? "" : "s");
   };

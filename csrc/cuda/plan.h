@@ -11,7 +11,7 @@ namespace fusedrnn::cuda {
 
 // In the last three one launch runs all steps, and blocks keep their part of the weights in shared memory.
 enum class Tier {
-  kStep,     // a launch or two for every step
+  kStep,     // a launch or two for every step, many of them in a graph
   kSolo,     // a block has all units, and hands rows on in its shared memory
   kCluster,  // the blocks of a cluster share the units, and hand rows on in each other's shared memory
   kGrid,     // more blocks share the units, hand rows on in memory, and meet there
@@ -32,11 +32,14 @@ struct PlanInput {
   bool projection;
   bool tensor = false;  // on tensor cores: always for two bytes a number, and for floats that may be rounded to TF32
   int directions = 1;
+  bool graphs = true;  // whether tier step may queue its launches as graphs
 };
 
 struct Plan {
   Tier tier = Tier::kStep;
-  bool tensor = false;
+  int directions = 1;      // that run together
+  bool graphs = false;     // whether tier step queues kNodes launches at a time, as a graph
+  bool tensor = false;     // whether products of the other tiers run on tensor cores
   int units = 0;           // of a block, a multiple of kColumnsAThread
   int64_t slices = 0;      // blocks that share all units
   int64_t groups = 0;      // groups of slices, each with rows of its own, in one direction
@@ -49,13 +52,16 @@ struct Plan {
   FUSEDRNN_INLINE bool hands_on() const { return tier == Tier::kSolo || tier == Tier::kCluster; }
 };
 
+// How many launches of tier step a graph has, see cuda/chain.h.
+constexpr int kNodes = 32;
+
 // The shape of a block whose weights are resident, see cuda/slices.h.
 constexpr int kResidentThreads = 256;
 constexpr int kColumnsAThread = 4;
 constexpr int kRowsAThread = 8;
 
 // tier: "" for what the model finds fastest, or the name of the tier to take. Throws std::invalid_argument when that is
-// unknown or cannot run the problem.
+// unknown or cannot run the problem. Where two directions are faster one after the other, the plan is that of one.
 Plan make_plan(const Device& device, const PlanInput& input, const std::string& tier = "");
 
 std::string describe(const Plan& plan);

@@ -95,7 +95,8 @@ struct Resident {
       typename Product::Sums part{};
       if (held) {
         if (m > group.begin) __syncthreads();
-        product.add(weights, copy_of_rows(now) + (m - group.begin) * product.pitch, 0, product.depth_padded, part);
+        product.add(weights, copy_of_rows(now) + (m - group.begin) * product.pitch, count, 0, product.depth_padded,
+                    part);
       } else {
         add_from_memory(m, count, row_at, part);
       }
@@ -126,7 +127,7 @@ struct Resident {
       if (k > 0) __syncthreads();
       load_rows(m, count, k, numbers, row_at);
       __syncthreads();
-      product.add(weights, rows, k, numbers, part);
+      product.add(weights, rows, count, k, numbers, part);
     }
   }
 

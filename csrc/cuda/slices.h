@@ -51,22 +51,18 @@ struct ScalarSlices {
   __device__ int slice() const { return static_cast<int>(threadIdx.x) / lanes(); }
   __device__ int column() const { return static_cast<int>(threadIdx.x) % lanes() * kColumnsAThread; }
 
-  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`; both are whole quads.
-  __device__ void add(const N* weights, const N* rows, int begin, int count, Sums& sums) const {
+  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`; both are whole quads. Only so many
+  // rows `are`: the sums of the others are of no use.
+  __device__ void add(const N* weights, const N* rows, int are, int begin, int count, Sums& sums) const {
     if (slice() >= slices) return;
-    for (int k = slice() * kQuad; k < count; k += slices * kQuad) {
-      Four w[kQuad];
-#pragma unroll
-      for (int i = 0; i < kQuad; ++i) w[i] = *reinterpret_cast<const Four*>(weights + place(begin + k + i, column()));
-#pragma unroll
-      for (int r = 0; r < kRowsAThread; ++r) {
-        const auto h = *reinterpret_cast<const Four*>(rows + r * pitch + k);
-#pragma unroll
-        for (int i = 0; i < kQuad; ++i)
-#pragma unroll
-          for (int c = 0; c < kColumnsAThread; ++c) sums.sum[r][c] += wide(h.number[i]) * wide(w[i].number[c]);
-      }
-    }
+    if (are == 1)
+      add_rows<1>(weights, rows, begin, count, sums);
+    else if (are == 2)
+      add_rows<2>(weights, rows, begin, count, sums);
+    else if (are <= 4)
+      add_rows<4>(weights, rows, begin, count, sums);
+    else
+      add_rows<kRowsAThread>(weights, rows, begin, count, sums);
   }
 
   __device__ void store(const Sums& sums, Wide<N>* out) const {
@@ -76,6 +72,24 @@ struct ScalarSlices {
 #pragma unroll
       for (int c = 0; c < kColumnsAThread; ++c)
         out[(slice() * kRowsAThread + r) * columns + column() + c] = sums.sum[r][c];
+  }
+
+ private:
+  template <int R>
+  __device__ void add_rows(const N* weights, const N* rows, int begin, int count, Sums& sums) const {
+    for (int k = slice() * kQuad; k < count; k += slices * kQuad) {
+      Four w[kQuad];
+#pragma unroll
+      for (int i = 0; i < kQuad; ++i) w[i] = *reinterpret_cast<const Four*>(weights + place(begin + k + i, column()));
+#pragma unroll
+      for (int r = 0; r < R; ++r) {
+        const auto h = *reinterpret_cast<const Four*>(rows + r * pitch + k);
+#pragma unroll
+        for (int i = 0; i < kQuad; ++i)
+#pragma unroll
+          for (int c = 0; c < kColumnsAThread; ++c) sums.sum[r][c] += wide(h.number[i]) * wide(w[i].number[c]);
+      }
+    }
   }
 };
 
@@ -118,8 +132,9 @@ struct TensorSlices {
   }
   __device__ int slice() const { return slices == 1 ? 0 : warp() / tiles(); }
 
-  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`; both are whole tiles.
-  __device__ void add(const N* weights, const N* rows, int begin, int count, Sums& sums) const {
+  // The terms of numbers [begin, begin + count) of the rows, which are in `rows`; both are whole tiles. However many
+  // rows there are, a tile has all.
+  __device__ void add(const N* weights, const N* rows, int, int begin, int count, Sums& sums) const {
     if (tile(0) >= tiles()) return;
     const int steps = count / kTile;
     const auto* left = reinterpret_cast<const TileLeft<N>*>(weights) + begin / kTile * kLanes + lane();

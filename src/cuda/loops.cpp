@@ -1,5 +1,6 @@
 // The recurrent loops for Python: fusedrnn._cuda.Rows says when the rows live, forward and backward run over them.
 #include <cstdlib>
+#include <optional>
 #include <vector>
 
 #include "cells/registry.h"
@@ -76,6 +77,14 @@ struct Common {
   bool projection;
 };
 
+// FUSEDRNN_GRAPHS: whether tier step queues its launches as graphs.
+bool graphs_wanted() {
+  const char* value = std::getenv("FUSEDRNN_GRAPHS");
+  const std::string word = value == nullptr ? "1" : value;
+  if (word != "0" && word != "1") throw py::value_error("FUSEDRNN_GRAPHS must be one of 0, 1, got '" + word + "'");
+  return word == "1";
+}
+
 // The plan of `steps` steps on the current GPU, or the one whose tier FUSEDRNN_TIER names.
 cuda::Plan plan_of(const Common& layer, int64_t steps, int directions, bool backward, int element_bytes) {
   const Sizes& sizes = layer.sizes;
@@ -84,6 +93,7 @@ cuda::Plan plan_of(const Common& layer, int64_t steps, int directions, bool back
   if (backward) input.columns = sizes.P, input.depth = gates * sizes.H, input.gates = 1;
   input.tensor = element_bytes == 2 || (element_bytes == 4 && layer.tf32);
   input.directions = directions;
+  input.graphs = graphs_wanted();
   const char* tier = std::getenv("FUSEDRNN_TIER");
   return cuda::make_plan(cuda::current_device(), input, tier == nullptr ? "" : tier);
 }
@@ -228,11 +238,12 @@ void backward(const std::string& cell, const std::string& dtype, bool tf32, int6
   });
 }
 
-std::string plan(const std::string& cell, const std::string& dtype, bool tf32, int64_t steps, int64_t rows,
-                 int64_t hidden, int64_t outputs, int directions, bool backward) {
+std::optional<std::string> plan(const std::string& cell, const std::string& dtype, bool tf32, int64_t steps,
+                                int64_t rows, int64_t hidden, int64_t outputs, int directions, bool backward) {
   const Common layer{cell_index(cell), tf32, {steps, rows, 1, hidden, outputs}, hidden != outputs};
   const int bytes = with_type("cuda: dtype", dtype, [](auto zero) { return static_cast<int>(sizeof zero); });
-  return cuda::describe(plan_of(layer, steps, directions, backward, bytes));
+  const cuda::Plan found = plan_of(layer, steps, directions, backward, bytes);
+  return found.directions == directions ? std::optional(cuda::describe(found)) : std::nullopt;
 }
 
 }  // namespace
@@ -273,7 +284,7 @@ void bind_loops(py::module_& module) {
              "Queue the backward loop of one layer, in one direction or in both, on a stream.");
   module.def("plan", &plan, py::arg("cell"), py::arg("dtype"), py::arg("tf32"), py::arg("steps"), py::arg("rows"),
              py::arg("hidden"), py::arg("outputs"), py::arg("directions"), py::arg("backward"),
-             "What would run on the current GPU, in words.");
+             "What would run on the current GPU, in words; None where so many directions do not run together.");
   module.def(
       "arrived_numbers", [] { return cuda::arrived_numbers(cuda::current_device()); },
       "How long the array `arrived` is on the current GPU.");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <deque>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 // Where shared_memory() of csrc/cuda/launch.h finds the shared memory of the block that runs.
@@ -41,6 +42,7 @@ std::deque<Fiber> fibers;
 std::vector<Block> together;  // the blocks that are alive
 unsigned running;             // which of them runs
 ucontext_t scheduler;
+std::mutex device;  // launches of several host threads run one after another
 Fiber* current;
 const std::function<void()>* body;
 
@@ -154,6 +156,7 @@ cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& t
   const unsigned alive = cooperative ? blocks : clusters ? config.attrs->val.clusterDim.x : 1;
   if (config.blockDim.x > kMostThreads || config.dynamicSmemBytes > kSharedBytes) return cudaErrorInvalidValue;
   if (alive == 0 || alive > most || blocks % alive != 0) return cudaErrorInvalidValue;
+  const std::lock_guard<std::mutex> lock(device);
   gridDim = config.gridDim, blockDim = config.blockDim;
   body = &thread;
   for (unsigned b = 0; b < blocks; b += alive) run_blocks(b, b + alive, config);

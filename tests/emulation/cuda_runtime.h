@@ -3,7 +3,8 @@
 // The sources of csrc/cuda compile against it unchanged. A launch runs at once: block after block, each thread of a
 // block as a fiber that goes on until it waits for the others. The blocks of a cluster are alive together, and so are
 // all blocks of a cooperative launch; a thread that spins hands over to the next (__nanosleep). Device memory is host
-// memory; a stream is nothing. What it does not show: races between warps, memory order, speed.
+// memory; a stream is nothing. What it does not show: races between warps, memory order, speed. Graphs run when they
+// are launched, and a test says when a stream is being captured, in which launches then run as ever (cuda_graphs.cpp).
 #pragma once
 
 #include <cmath>
@@ -12,6 +13,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <tuple>
+#include <utility>
+#include <vector>
 
 #define __global__
 #define __device__
@@ -140,3 +144,69 @@ cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(
                                const Arguments&... arguments) {
   return emulation::run(*config, [&] { kernel(arguments...); });
 }
+
+// ---- launches by address, and graphs of them: cuda_graphs.cpp
+// --------------------------------------------------------
+
+namespace emulation {
+
+// A kernel among others: CUDA knows it by its address alone and finds the types of its parameters elsewhere.
+class Kernel {
+ public:
+  Kernel() = default;
+
+  template <class... Parameters>
+  explicit Kernel(void (*kernel)(Parameters...)) {
+    bind_ = [kernel](void** arguments) { return bound(kernel, arguments, std::index_sequence_for<Parameters...>()); };
+  }
+
+  // What a thread does, with copies of the arguments.
+  std::function<void()> bind(void** arguments) const { return bind_(arguments); }
+
+ private:
+  template <class... Parameters, size_t... Index>
+  static std::function<void()> bound(void (*kernel)(Parameters...), void** arguments, std::index_sequence<Index...>) {
+    return [kernel, copies = std::tuple<Parameters...>(*static_cast<Parameters*>(arguments[Index])...)] {
+      std::apply(kernel, copies);
+    };
+  }
+
+  std::function<std::function<void()>(void**)> bind_;
+};
+
+struct Node {
+  cudaLaunchConfig_t config;
+  std::function<void()> thread;
+  std::vector<const Node*> before;
+};
+
+struct Graph;       // nodes
+struct Executable;  // and copies of them
+
+}  // namespace emulation
+
+using cudaGraph_t = emulation::Graph*;
+using cudaGraphExec_t = emulation::Executable*;
+using cudaGraphNode_t = emulation::Node*;
+
+enum cudaStreamCaptureStatus { cudaStreamCaptureStatusNone = 0, cudaStreamCaptureStatusActive = 1 };
+
+struct cudaKernelNodeParams {
+  emulation::Kernel func;
+  dim3 gridDim, blockDim;
+  unsigned sharedMemBytes;
+  void** kernelParams;
+  void** extra;
+};
+
+cudaError_t cudaLaunchKernel(const emulation::Kernel& kernel, dim3 grid, dim3 block, void** arguments,
+                             size_t shared_bytes, cudaStream_t stream);
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status);
+cudaError_t cudaGraphCreate(cudaGraph_t* graph, unsigned flags);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphAddKernelNode(cudaGraphNode_t* node, cudaGraph_t graph, const cudaGraphNode_t* before,
+                                   size_t before_count, const cudaKernelNodeParams* parameters);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphExecKernelNodeSetParams(cudaGraphExec_t executable, cudaGraphNode_t node,
+                                             const cudaKernelNodeParams* parameters);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);

@@ -81,15 +81,15 @@ class Layer:
         return -(-every // chunk) * chunk
 
     def plan(self, steps: int, rows: int, backward: bool) -> str:
-        return self._plan(steps, rows, 1, backward)
+        return str(self._plan(steps, rows, 1, backward))
 
-    def plan_of_half(self, steps: int, rows: int, backward: bool) -> str:
+    def plan_of_half(self, steps: int, rows: int, backward: bool) -> str | None:
         return self._plan(steps, rows, 2, backward)
 
-    def _plan(self, steps: int, rows: int, directions: int, backward: bool) -> str:
+    def _plan(self, steps: int, rows: int, directions: int, backward: bool) -> str | None:
         chunk, (cell, dtype, tf32, *sizes) = min(steps, chunk_steps(rows)), self.names
-        plan: str = parts()[1].plan(cell, dtype, tf32, chunk, rows, *sizes, directions, backward)
-        return f"{plan}, chunks of {chunk} steps"
+        plan: str | None = parts()[1].plan(cell, dtype, tf32, chunk, rows, *sizes, directions, backward)
+        return None if plan is None else f"{plan}, chunks of {chunk} steps"
 
     @property
     def names(self) -> tuple[str, str, bool, int, int]:

@@ -33,9 +33,20 @@ class Packed:
 
 
 class Lengths:
-    """The lengths (B,) of a batch, with their `Packed` made and moved to the GPU once for all layers and passes."""
+    """The lengths (B,) of a batch, with their `Packed` made and moved to the GPU once for all layers and passes.
+
+    Raises
+    ------
+    ValueError
+        CuPy's current stream is being captured: a graph would move what is later in the host memory that it was given.
+    """
 
     def __init__(self, host: np.ndarray) -> None:
+        if parts()[0].cuda.get_current_stream().is_capturing():
+            raise ValueError(
+                "cuda: lengths must be None while CuPy's current stream is captured, since they come from host memory, "
+                f"got lengths of shape {host.shape}"
+            )
         self._host = host
         self._packed: dict[tuple[bool, bool], Packed] = {}
 

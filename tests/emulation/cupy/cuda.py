@@ -34,6 +34,10 @@ class Stream:
     def synchronize(self) -> None:
         """There is nothing to wait for."""
 
+    def is_capturing(self) -> bool:
+        """No graph is made of what CuPy does."""
+        return False
+
 
 Stream.null = Stream()
 

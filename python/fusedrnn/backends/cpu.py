@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import _core, checks
+from fusedrnn.backends.cpu_sums import CpuSums
+from fusedrnn.backends.processes import Processes
 
 
 class CpuBackend:
@@ -142,6 +144,9 @@ class CpuBackend:
 
     def sums_of_squares(self, arrays: Sequence[np.ndarray]) -> list[float]:
         return _core.sums_of_squares(list(arrays))
+
+    def sums(self, where: str, processes: Processes, size: int, dtype: np.dtype, told: int) -> CpuSums:
+        return CpuSums(processes, size, dtype, told)
 
     def stepper(
         self,

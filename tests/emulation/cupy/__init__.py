@@ -58,6 +58,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     itemsize = property(lambda self: self._host.itemsize)
     strides = property(lambda self: self._host.strides)
     T = property(lambda self: ndarray(self._host.T, self.device))
+    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data))
 
     @property
     def flags(self) -> SimpleNamespace:

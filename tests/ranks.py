@@ -36,9 +36,7 @@ class Case(NamedTuple):
 def words(dtype: str, device: str = "cpu", dropout: float = 0.5) -> Case:
     """As `ptb`, with dropout on the embedding, between the layers and on the output."""
     drawn: Any = {"dropout": dropout, "forget_bias": 1.0, "seed": 1}
-    model = LanguageModel(
-        VOCABULARY, 8, embed_size=6, num_layers=2, one_bias=True, dtype=dtype, device=device, **drawn
-    )
+    model = LanguageModel(VOCABULARY, 8, embed_size=6, num_layers=2, one_bias=True, dtype=dtype, device=device, **drawn)
     optimizer = SGD(model, 0.5, groups=[Group(model.frozen, frozen=True)])
 
     def compute(batch: Any, state: Any, step: int) -> Step:
@@ -68,12 +66,16 @@ def bits(dtype: str, device: str = "cpu") -> Case:
     """`binary`: many series side by side, and a state that is carried."""
     drive, y = (row.reshape(ROWS, -1).T for row in binary.generate(ROWS * 200, 1, np.random.default_rng(0)))
     # From seed 0 the bias of the output comes through zero just at the end, where its rounding is large beside it.
-    return Case(*_cast(binary.make(binary.Settings(), 1, device), dtype, fr.data.SeriesSampler({"x": drive, "y": y}, 5)))
+    return Case(
+        *_cast(binary.make(binary.Settings(), 1, device), dtype, fr.data.SeriesSampler({"x": drive, "y": y}, 5))
+    )
 
 
 def sentences(dtype: str, device: str = "cpu") -> Case:
     """`textrnn`: lengths, NCE and dropout."""
-    classifier = textrnn.build(textrnn.Settings(embed=5, hidden=4, loss="nce", samples=6, pool="mean"), 50, 3, 2, device)
+    classifier = textrnn.build(
+        textrnn.Settings(embed=5, hidden=4, loss="nce", samples=6, pool="mean"), 50, 3, 2, device
+    )
     generator = np.random.default_rng(1)
     rows = {
         "ids": generator.integers(0, 50, (90, 6)).astype("int32"),

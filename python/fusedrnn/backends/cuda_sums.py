@@ -42,7 +42,9 @@ class CudaSums:
         self.array = cupy.zeros(size, dtype)
         self._loss = cupy.zeros((), np.float64)
 
-    def mean(self, loss: Any, numbers: Sequence[float], check: Callable[[np.ndarray], None]) -> tuple[Array, np.ndarray]:
+    def mean(
+        self, loss: Any, numbers: Sequence[float], check: Callable[[np.ndarray], None]
+    ) -> tuple[Array, np.ndarray]:
         told = np.empty((self._processes.size, len(numbers)))
         self._processes.comm.Allgather(np.array(numbers, np.float64), told)
         check(told)

@@ -2,7 +2,7 @@
 
 Every rank computes the mean over its rows, and all have equally many: so the mean over the ranks is the mean over the
 whole batch, and each gradient the whole batch's. How arrays of several processes are summed is the device's business,
-`fusedrnn.backends.Sums`; with its gradients each rank tells its loss, its count and how it goes. A rank whose step fails
+`fusedrnn.backends.Sums`. With its gradients each rank tells its loss, its count and how it goes: one whose step fails
 tells that instead of falling silent, and all raise its error.
 """
 

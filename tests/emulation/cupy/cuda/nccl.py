@@ -44,7 +44,7 @@ def groupEnd() -> None:  # noqa: N802
 class NcclCommunicator:
     """Processes that sum arrays; all of ``MPI.COMM_WORLD`` come to make one."""
 
-    def __init__(self, ndev: int, commId: bytes, rank: int) -> None:  # noqa: N803
+    def __init__(self, ndev: int, commId: bytes, rank: int) -> None:
         from mpi4py import MPI
 
         color = int.from_bytes(commId[:3])

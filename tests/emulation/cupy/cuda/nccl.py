@@ -47,8 +47,9 @@ class NcclCommunicator:
     def __init__(self, ndev: int, commId: bytes, rank: int) -> None:
         from mpi4py import MPI
 
+        self._comm: Any = None
         color = int.from_bytes(commId[:3])
-        self._comm: Any = MPI.COMM_WORLD.Split(color, rank)
+        self._comm = MPI.COMM_WORLD.Split(color, rank)
         if (self._comm.Get_size(), self._comm.Get_rank()) != (ndev, rank):
             raise NcclError("ranks of one id are missing: the real one would wait for them")
         gpus = self._comm.allgather((MPI.Get_processor_name(), runtime.deviceGetPCIBusId(Device().id)))
@@ -72,6 +73,9 @@ class NcclCommunicator:
             _groups[-1].append(work)
         else:
             work()
+
+    def __del__(self) -> None:
+        self.destroy()
 
     def destroy(self) -> None:
         """Wait for the others, and end it."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import emulated
 import pytest
 
 from fusedrnn.backends import cuda
 
 ROOT = Path(__file__).resolve().parents[1]
-EMULATION = Path(__file__).parent / "emulation"
 
 
 def real_cupy() -> ModuleType | None:
@@ -53,14 +53,9 @@ def build_emulated(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def emulated_module(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
     """The emulated module _cuda, built once, or the one that FUSEDRNN_EMULATED names."""
-    named = os.environ.get("FUSEDRNN_EMULATED")
+    named = os.environ.get(emulated.VARIABLE)
     path = Path(named) if named else build_emulated(tmp_path_factory.mktemp("emulated"))
-    spec = importlib.util.spec_from_file_location("fusedrnn._cuda", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return emulated.load(path)
 
 
 @pytest.fixture(scope="module")
@@ -73,11 +68,14 @@ def gpu(request: pytest.FixtureRequest) -> Iterator[Any]:
     module = request.getfixturevalue("emulated_module")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "fusedrnn._cuda", module)
-        for name in ("cupy", "cupy.cuda"):
-            patch.delitem(sys.modules, name, raising=False)
-        patch.syspath_prepend(EMULATION)
+        _forget(patch)
+        patch.syspath_prepend(emulated.EMULATION)
         cuda.parts.cache_clear()
         yield importlib.import_module("cupy")
-        for name in ("cupy", "cupy.cuda"):
-            patch.delitem(sys.modules, name, raising=False)
+        _forget(patch)
         cuda.parts.cache_clear()
+
+
+def _forget(patch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cupy"]:
+        patch.delitem(sys.modules, name)

@@ -33,11 +33,10 @@ class Case(NamedTuple):
     clip_norm: float | None = None
 
 
-def words(dtype: str, dropout: float = 0.5) -> Case:
+def words(dtype: str, device: str = "cpu", dropout: float = 0.5) -> Case:
     """As `ptb`, with dropout on the embedding, between the layers and on the output."""
-    model = LanguageModel(
-        VOCABULARY, 8, embed_size=6, num_layers=2, dropout=dropout, one_bias=True, forget_bias=1.0, seed=1, dtype=dtype
-    )
+    drawn: Any = {"dropout": dropout, "forget_bias": 1.0, "seed": 1}
+    model = LanguageModel(VOCABULARY, 8, embed_size=6, num_layers=2, one_bias=True, dtype=dtype, device=device, **drawn)
     optimizer = SGD(model, 0.5, groups=[Group(model.frozen, frozen=True)])
 
     def compute(batch: Any, state: Any, step: int) -> Step:
@@ -46,9 +45,9 @@ def words(dtype: str, dropout: float = 0.5) -> Case:
     return Case(model, optimizer, ConsecutiveSampler(IDS, ROWS, 7), compute, clip_norm=2.0)
 
 
-def characters(dtype: str) -> Case:
+def characters(dtype: str, device: str = "cpu") -> Case:
     """As `charlm` with random sampling: one-hot input."""
-    model = LanguageModel(VOCABULARY, 8, cell="rnn", one_bias=True, seed=1, dtype=dtype)
+    model = LanguageModel(VOCABULARY, 8, cell="rnn", one_bias=True, seed=1, dtype=dtype, device=device)
     optimizer = SGD(model, 1.0, groups=[Group(model.frozen, frozen=True)])
 
     def compute(batch: Any, state: Any, step: int) -> Step:
@@ -57,22 +56,26 @@ def characters(dtype: str) -> Case:
     return Case(model, optimizer, RandomSampler(IDS, ROWS, 7, seed=3), compute, clip_norm=0.5)
 
 
-def a_sine(dtype: str) -> Case:
+def a_sine(dtype: str, device: str = "cpu") -> Case:
     """`sine`: rows of a table."""
     x, y = sine.windows(0.0, 20.0, 2000, 10)
-    return Case(*_cast(sine.make(sine.Settings(), 0), dtype, RowSampler({"x": x, "y": y}, ROWS, seed=2)))
+    return Case(*_cast(sine.make(sine.Settings(), 0, device), dtype, RowSampler({"x": x, "y": y}, ROWS, seed=2)))
 
 
-def bits(dtype: str) -> Case:
+def bits(dtype: str, device: str = "cpu") -> Case:
     """`binary`: many series side by side, and a state that is carried."""
     drive, y = (row.reshape(ROWS, -1).T for row in binary.generate(ROWS * 200, 1, np.random.default_rng(0)))
     # From seed 0 the bias of the output comes through zero just at the end, where its rounding is large beside it.
-    return Case(*_cast(binary.make(binary.Settings(), 1), dtype, fr.data.SeriesSampler({"x": drive, "y": y}, 5)))
+    return Case(
+        *_cast(binary.make(binary.Settings(), 1, device), dtype, fr.data.SeriesSampler({"x": drive, "y": y}, 5))
+    )
 
 
-def sentences(dtype: str) -> Case:
+def sentences(dtype: str, device: str = "cpu") -> Case:
     """`textrnn`: lengths, NCE and dropout."""
-    classifier = textrnn.build(textrnn.Settings(embed=5, hidden=4, loss="nce", samples=6, pool="mean"), 50, 3, seed=2)
+    classifier = textrnn.build(
+        textrnn.Settings(embed=5, hidden=4, loss="nce", samples=6, pool="mean"), 50, 3, 2, device
+    )
     generator = np.random.default_rng(1)
     rows = {
         "ids": generator.integers(0, 50, (90, 6)).astype("int32"),
@@ -94,7 +97,7 @@ def _cast(made: tuple[Any, Any, Any], dtype: str, sampler: Any) -> tuple[Any, An
     return model, optimizer, sampler, compute
 
 
-CASES: dict[str, tuple[Callable[[str], Case], str]] = {
+CASES: dict[str, tuple[Callable[[str, str], Case], str]] = {
     "words": (words, "float32"),
     "words64": (words, "float64"),
     "characters": (characters, "float32"),
@@ -105,10 +108,12 @@ CASES: dict[str, tuple[Callable[[str], Case], str]] = {
 }
 
 
-def train(name: str, out: Path, *, total_steps: int = STEPS, resume: bool = False, **options: Any) -> Case:
+def train(
+    name: str, out: Path, *, device: str = "cpu", total_steps: int = STEPS, resume: bool = False, **options: Any
+) -> Case:
     """Train a case in a folder of its own."""
     make, dtype = CASES[name]
-    case = make(dtype)
+    case = make(dtype, device)
     folder = RunFolder(out / name, {"system": name}, resume=resume)
     options = {"log_every": 10, "checkpoint_every": 10, "total_steps": total_steps} | options
     fit(case.model, case.optimizer, case.sampler, case.compute, clip_norm=case.clip_norm, folder=folder, **options)

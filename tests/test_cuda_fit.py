@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ import pytest
 
 import fusedrnn as fr
 from fusedrnn.cli import main
-from fusedrnn.train.run import Run
 from fusedrnn.train.unread import MOST
 
 pytestmark = pytest.mark.gpu
@@ -194,12 +192,6 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(
     tensors, meta = fr.train.checkpoint.load(folder.checkpoint_path)
     assert meta["position"]["step"] == 4
     assert all(np.isfinite(value).all() for value in tensors.values())
-
-
-def test_several_processes_need_a_model_on_the_cpu(gpu: Any) -> None:
-    parts: tuple[Any, ...] = (language_model("cuda"), None, None, None, {}, "rows", None)
-    with pytest.raises(ValueError, match="must be on the CPU, got 2 processes and one on .cuda."):
-        Run(*parts, SimpleNamespace(size=2))
 
 
 # ---- the command line ------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_tf32_rounds_the_factors_alone(gpu: Any, monkeypatch: pytest.MonkeyPatch
 def test_tf32_products_are_those_of_cublas(gpu: Any) -> None:
     if gpu.__version__ != "emulated":
         pytest.skip("only the stand-in counts the products")
-    counter = sys.modules["cupy.cublas"]
+    counter = sys.modules["cupy.cuda.cublas"]
     before = counter.products
     run(gpu, build(Case(T=3), "float32", device="cuda", precision="tf32"))
     assert counter.products - before == 4  # gx; dW_ih, dW_hh, dx

@@ -13,6 +13,8 @@ import numpy as np
 
 from fusedrnn import checks
 from fusedrnn.backends import cpu as _cpu
+from fusedrnn.backends.processes import Processes as Processes
+from fusedrnn.backends.processes import Sums as Sums
 from fusedrnn.checks import is_on_gpu as is_on_gpu
 
 DEVICES = ("cpu", "cuda")
@@ -212,6 +214,9 @@ class Backend(Protocol):
     def sums_of_squares(self, arrays: Sequence[Any]) -> Any:
         """The sum of squares of each of some dense arrays of one dtype, in float64."""
 
+    def sums(self, where: str, processes: Processes, size: int, dtype: np.dtype, told: int) -> Sums:
+        """Of arrays (size,) over several processes, each of which tells so many numbers with its own."""
+
     def running_dtype(self, dtype: np.dtype) -> np.dtype:
         """Of states from step to step, where those that are given and returned have `dtype`."""
 
@@ -277,3 +282,16 @@ def of_device(where: str, device: Any) -> Backend:
     from fusedrnn.backends import cuda
 
     return cuda.backend(where)
+
+
+def choose_gpu(where: str, processes: Processes) -> None:
+    """Make a GPU of its own the current one of each process; all of them come here together.
+
+    Raises
+    ------
+    ValueError
+        In all processes: one has no GPU or no NCCL, or a machine has fewer GPUs than processes.
+    """
+    from fusedrnn.backends import cuda, cuda_sums
+
+    cuda_sums.choose_gpu(where, processes, cuda.missing())

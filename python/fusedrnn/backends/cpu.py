@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from fusedrnn import _core, checks
+from fusedrnn.backends.cpu_sums import CpuSums
+from fusedrnn.backends.processes import Processes
 
 
 class CpuBackend:
@@ -145,6 +147,9 @@ class CpuBackend:
     def pack(self, cell: str, w_ih: Any, w_hh: Any, b_ih: Any, b_hh: Any, w_hr: Any, *, tf32: bool) -> Any:
         """The CPU has no TF32, and rounds to float32 whether more was allowed or not."""
         return _core.pack(cell, w_ih, w_hh, b_ih, b_hh, w_hr)
+
+    def sums(self, where: str, processes: Processes, size: int, dtype: np.dtype, told: int) -> CpuSums:
+        return CpuSums(processes, size, dtype, told)
 
     def stepper(
         self,

@@ -19,6 +19,8 @@ from fusedrnn.backends.cuda_parts import parts as parts
 from fusedrnn.backends.cuda_places import Lengths
 from fusedrnn.backends.cuda_running import running_dtype
 from fusedrnn.backends.cuda_stepper import CudaStepper
+from fusedrnn.backends.cuda_sums import CudaSums
+from fusedrnn.backends.processes import Processes
 
 
 def missing() -> str | None:
@@ -104,6 +106,9 @@ class CudaBackend(CudaArrays):
             out = cupy.empty(x.shape, x.dtype)
             module.dropout(self.dense(x), out, p, seed, site, step, row_offset, stream())
         return out
+
+    def sums(self, where: str, processes: Processes, size: int, dtype: np.dtype, told: int) -> CudaSums:
+        return CudaSums(where, processes, size, dtype)
 
     def running_dtype(self, dtype: np.dtype) -> np.dtype:
         return running_dtype(dtype)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from fusedrnn.backends import cuda
+from fusedrnn.backends import choose_gpu, cuda
 from fusedrnn.train import world
 
 UNTRAINED = ("cells", "forward", "ptb-reader", "rtrl")  # they show something with NumPy; all others train a model
@@ -13,10 +13,12 @@ UNTRAINED = ("cells", "forward", "ptb-reader", "rtrl")  # they show something wi
 def chosen_device(options: Namespace, name: str) -> str:
     """What ``--device`` says, or "cpu" where there is no such option; `name` is the system's.
 
+    Of several processes each then has a GPU of its own as the current one.
+
     Raises
     ------
     ValueError
-        The system trains nothing, or this installation has no GPU, or several processes share the run.
+        The system trains nothing, or there is no GPU for this process, or no NCCL for several of them.
 
     Examples
     --------
@@ -31,7 +33,8 @@ def chosen_device(options: Namespace, name: str) -> str:
     if name in UNTRAINED:
         raise ValueError(f"{name}: --device must be cpu, for nothing here is trained, got {device}")
     if world().size > 1:
-        raise ValueError(f"{name}: --device must be cpu for several processes, got {device} for {world().size}")
+        choose_gpu(name, world())
+        return device
     missing = cuda.missing()
     if missing is not None:
         raise ValueError(f"{name}: --device must be cpu here, got {device}: {missing}")

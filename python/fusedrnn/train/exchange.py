@@ -1,32 +1,24 @@
-"""The gradients of all ranks, averaged: one flat buffer, one message a step.
-
-====================  ============================================================================
-in the buffer         what
-====================  ============================================================================
-all parameters        gradients in the order of the names; zeros where there is none
-N · 12                what each of the N ranks has to tell: loss, count, how it goes
-====================  ============================================================================
+"""The gradients of all ranks, averaged: one flat array a step, of all parameters in the order of their names.
 
 Every rank computes the mean over its rows, and all have equally many: so the mean over the ranks is the mean over the
-whole batch, and each gradient the whole batch's.
-
-The sum over the ranks is one of the gradients' floats, which cannot hold a loss of more bits. So each number of the
-tail is a float64 that travels as four pieces of 16 bits, in places of its rank's own where all others have zeros: sums
-that are exact in every type. A rank whose step fails tells that instead of falling silent, and all raise its error.
+whole batch, and each gradient the whole batch's. How arrays of several processes are summed is the device's business,
+`fusedrnn.backends.Sums`. With its gradients each rank tells its loss, its count and how it goes: one whose step fails
+tells that instead of falling silent, and all raise its error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
+from fusedrnn.backends import of_array
 from fusedrnn.optim.base import check_gradients
 from fusedrnn.train.parallel import World
 from fusedrnn.train.step import Step
 
-_NUMBERS = 3  # of a rank: loss, count, and one of:
-_WELL, _STOP, _FAILED = 0.0, 1.0, 2.0
+_WELL, _STOP, _FAILED = 0.0, 1.0, 2.0  # how it goes
 
 
 class Exchange:
@@ -49,17 +41,16 @@ class Exchange:
     def __init__(self, world: World, parameters: Mapping[str, np.ndarray]) -> None:
         self._world = world
         self._parameters = parameters
-        if world.size == 1:
+        if world.comm is None:
             return
+        device = of_array(next(iter(parameters.values())))
         total = sum(value.size for value in parameters.values())
-        pieces = _NUMBERS * (np.dtype(np.float64).itemsize // np.dtype(np.uint16).itemsize)
-        self._buffer = np.zeros(total + world.size * pieces, np.result_type(*parameters.values()))
-        self._gradients = self._buffer[:total]
-        self._told = self._buffer[total:].reshape(world.size, pieces)
-        self._views: dict[str, np.ndarray] = {}
+        dtype = np.result_type(*(value.dtype for value in parameters.values()))
+        self._sums = device.sums("fit", world, total, dtype, told=2)
+        self._views: dict[str, Any] = {}
         start = 0
         for name, value in parameters.items():
-            self._views[name] = self._buffer[start : start + value.size].reshape(value.shape)
+            self._views[name] = self._sums.array[start : start + value.size].reshape(value.shape)
             start += value.size
 
     def mean(self, compute: Callable[[], Step], stopped: Callable[[], bool]) -> tuple[Step, bool]:
@@ -74,7 +65,7 @@ class Exchange:
         -------
         step : Step
             Loss and gradients are means over the ranks, `counted` is the sum; state and figures are this rank's.
-            Gradients are views of the buffer: the next call writes them anew.
+            Gradients are views of one array: the next call writes them anew. On a GPU the loss is there, too.
         stop : bool, whether any rank was asked to stop; with one process False, which needs no telling
 
         Raises
@@ -86,16 +77,30 @@ class Exchange:
         """
         if self._world.comm is None:
             return compute(), False
-        error = None
+        error: BaseException | None = None
         try:
             step = compute()
             self._write(step.grads)
-            self._tell(step.loss, step.counted, _STOP if stopped() else _WELL)
+            numbers = step.counted, _STOP if stopped() else _WELL
         except BaseException as raised:
-            error, step = raised, Step(0.0, 0, {})
-            self._tell(0.0, 0.0, _FAILED)
-        self._sum()
-        losses, counts, signs = self._told.astype(np.uint16).view(np.float64).T
+            error, step, numbers = raised, Step(0.0, 0, {}), (0, _FAILED)
+        loss, told = self._sums.mean(step.loss, numbers, lambda found: self._check(found, error))
+        grads = {name: self._views[name].astype(value.dtype, copy=False) for name, value in step.grads.items()}
+        whole = step._replace(loss=loss, counted=int(told[:, 0].sum()), grads=grads)
+        return whole, bool((told[:, 1] == _STOP).any())
+
+    def close(self) -> None:
+        """Give back what the sums took, after the last step; all ranks come here together."""
+        if self._world.comm is not None:
+            self._sums.close()
+
+    def _write(self, grads: Mapping[str, np.ndarray]) -> None:
+        check_gradients("fit", grads, self._parameters, ())
+        for name, view in self._views.items():
+            view[...] = grads.get(name, 0)
+
+    def _check(self, told: np.ndarray, error: BaseException | None) -> None:
+        counts, signs = told.T
         failed = np.flatnonzero(signs == _FAILED)
         if failed.size:
             self._world.raise_together(int(failed[0]), error)
@@ -103,21 +108,3 @@ class Exchange:
             raise ValueError(
                 f"fit: compute must count equally much on every rank, got {', '.join(f'{each:.0f}' for each in counts)}"
             )
-        self._gradients /= self._world.size
-        grads = {name: self._views[name].astype(value.dtype, copy=False) for name, value in step.grads.items()}
-        whole = step._replace(loss=float(losses.mean()), counted=int(counts.sum()), grads=grads)
-        return whole, bool((signs == _STOP).any())
-
-    def _write(self, grads: Mapping[str, np.ndarray]) -> None:
-        check_gradients("fit", grads, self._parameters, ())
-        for name, view in self._views.items():
-            view[...] = grads.get(name, 0)
-
-    def _tell(self, *numbers: float) -> None:
-        self._told[...] = 0
-        self._told[self._world.rank] = np.array(numbers, np.float64).view(np.uint16)
-
-    def _sum(self) -> None:
-        from mpi4py import MPI
-
-        self._world.comm.Allreduce(MPI.IN_PLACE, self._buffer)

@@ -97,7 +97,7 @@ def fit(
     ValueError
         Arguments do not fit, the run in `folder` was made with another sampler or model, or the loss or a gradient is
         not finite; then the weights are as they were before the step (on a GPU see the notes). Of several ranks: the
-        rows of a batch do not divide into equal parts, weights differ, or the model is on a GPU.
+        rows of a batch do not divide into equal parts, weights or kinds of device differ, or two share a GPU.
     KeyboardInterrupt
         Ctrl-C, after a checkpoint was written. The step at hand is finished first. It stops all ranks.
 
@@ -160,6 +160,7 @@ def fit(
             run.save()
             raise
         run.save()
+        exchange.close()
     if run.best:
         model.load_state_dict(run.best)
     at = run.position

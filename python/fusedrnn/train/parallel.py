@@ -10,6 +10,7 @@ through mpi4py; this file says who tells what to whom:
 `World.gather_rows` the parts of a state that all ranks hold, joined on rank 0
 `World.own_rows`    the way back
 `World.check_equal` what must be the same on every rank
+`World.use_gpu`     which GPU is whose
 ==================  =================================================================================
 
 With one process they return what they are given, and mpi4py is not imported. The gradients have a file of their own,
@@ -30,6 +31,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from fusedrnn.backends import choose_gpu
 from fusedrnn.data import Sampler
 from fusedrnn.train.launchers import launched
 
@@ -164,6 +166,36 @@ class World:
                 f"fit: {what} must be the same on all ranks, got other ones than rank 0's on {', '.join(others)};"
                 f" {advice}"
             )
+
+    def check_device(self, name: str) -> None:
+        """Raise ValueError on all ranks unless `name`, of the device of the model, is the same on all of them."""
+        if self.comm is None:
+            return
+        names = self.comm.allgather(name)
+        if len(set(names)) > 1:
+            raise ValueError(
+                f"fit: model must be on the same kind of device on all ranks, got {', '.join(names)} on ranks 0 to"
+                f" {self.size - 1}"
+            )
+
+    def use_gpu(self) -> None:
+        """Make a GPU of its own the current one of each rank, before a model is made there; all call this together.
+
+        Of the ranks on one machine the first takes GPU 0, the next one GPU 1 and so on, of those that each sees, by
+        what ``CUDA_VISIBLE_DEVICES`` leaves to it. With one process nothing is done. The choice is CUDA's current
+        device and holds for the calling thread, which is to call `fit` too.
+
+        Raises
+        ------
+        ValueError
+            On all ranks: one of them has no GPU or CuPy finds no NCCL, or a machine has fewer GPUs than ranks.
+
+        Examples
+        --------
+        >>> fr.train.World().use_gpu()
+        """
+        if self.comm is not None:
+            choose_gpu("World.use_gpu", self)
 
     def all_failed(self) -> bool:
         """Whether all ranks call this within two seconds: each has met an error, and nobody waits for anybody."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -96,11 +96,6 @@ class Run:
     def __post_init__(self) -> None:
         self.device = _device_of(self.model)
         self.unread = Unread(self.device)
-        if self.device.name != "cpu" and self.world.size > 1:
-            raise ValueError(
-                f"fit: a model that several processes train must be on the CPU, got {self.world.size} processes and"
-                f" one on {self.device.name!r}"
-            )
 
     def count(self, outcome: Outcome) -> None:
         """Count what a step came to, on a GPU later."""
@@ -162,7 +157,7 @@ class Run:
         if self.folder is None:
             return
         carried = self.state if self.sampler.carries_state else None
-        state = self.world.gather_rows(_state_parts(carried))
+        state = self.world.gather_rows(_on_host(_state_parts(carried)))
         folder = self.folder
         self.world.first(lambda: self._save(folder, state))
 
@@ -170,19 +165,25 @@ class Run:
         tensors = _named("model", self.model.parameters()) | _named("optimizer", self.optimizer.state_dict())
         tensors |= _named("state", {str(index): part for index, part in enumerate(state)})
         tensors |= _named("best", self.best)
-        tensors = {name: of_array(value).host(value) for name, value in tensors.items()}
+        tensors = dict(zip(tensors, _on_host(tensors.values()), strict=True))
         position = {"position": asdict(self.position), "sampler": self.sampler.config()}
         folder.save(tensors, {**self.described, **position})
 
     def check_ranks(self) -> None:
-        """Raise ValueError on all ranks unless they draw the same batches and have the same weights."""
+        """Raise ValueError on all ranks unless they draw the same batches and have the same weights, on one device."""
+        self.world.check_device(self.device.name)
         advice = "a sampler needs the same text, sizes and seed on each"
         self.world.check_equal("batches", lambda: repr(self.sampler.config()).encode(), advice)
         self._check_weights()
 
     def _check_weights(self) -> None:
         advice = f"this is step {self.position.step}; a model needs the same seed on each, and only fit may move it"
-        self.world.check_equal("weights", lambda: digest(self.model.parameters()), advice)
+        parameters = self.model.parameters()
+
+        def value() -> bytes:
+            return digest(dict(zip(parameters, _on_host(parameters.values()), strict=True)))
+
+        self.world.check_equal("weights", value, advice)
 
     def restore(self) -> None:
         """Take everything from the folder's checkpoint, where the folder was opened to resume and has one."""
@@ -204,6 +205,11 @@ class Run:
 def _device_of(model: Module) -> Backend:
     """Where the parameters of a model are; the CPU where it has none."""
     return next(map(of_array, model.parameters().values()), of_device("fit", "cpu"))
+
+
+def _on_host(arrays: Iterable[Any]) -> list[np.ndarray]:
+    """Arrays of any device in host memory."""
+    return [of_array(array).host(array) for array in arrays]
 
 
 def _expect_equal(name: str, was: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -59,6 +59,7 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     strides = property(lambda self: self._host.strides)
     data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data))
     T = property(lambda self: ndarray(self._host.T, self.device))
+    data = property(lambda self: SimpleNamespace(ptr=self._host.ctypes.data))
 
     @property
     def flags(self) -> SimpleNamespace:

@@ -1,7 +1,11 @@
-"""Streams, events and devices of the emulation: there is one stream, and two devices that share their memory."""
+"""Streams, events and devices of the emulation: there is one stream, and two devices that share their memory.
+
+``FUSEDRNN_EMULATED_GPUS``, such as ``0,1``, says which devices a process sees, as ``CUDA_VISIBLE_DEVICES`` does.
+"""
 
 from __future__ import annotations
 
+import os
 import time
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -23,6 +27,12 @@ class Device:
 
     def __exit__(self, *_: Any) -> None:
         self.entered.pop()
+
+    def use(self) -> None:
+        """Make it the current one."""
+        if not 0 <= self.id < len(_seen()):
+            raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
+        self.entered[-1] = self.id
 
 
 class Stream:
@@ -66,12 +76,17 @@ def get_current_stream() -> Stream:
     return Stream.null
 
 
+def _seen() -> list[str]:
+    return os.environ.get("FUSEDRNN_EMULATED_GPUS", "0,1").split(",")
+
+
 device = SimpleNamespace(get_cublas_handle=lambda: 0)
 nvrtc = SimpleNamespace(getVersion=lambda: (0, 0))
 runtime = SimpleNamespace(
     CUDARuntimeError=CUDARuntimeError,
     CUDA_R_32F=cublas.CUDA_R_32F,
-    getDeviceCount=lambda: 2,
+    getDeviceCount=lambda: len(_seen()),
+    deviceGetPCIBusId=lambda number: f"0000:0{_seen()[number]}:00.0",
     getDevice=lambda: Device.entered[-1],
     getDeviceProperties=lambda _: {
         "name": b"emulated GPU",
@@ -81,5 +96,5 @@ runtime = SimpleNamespace(
         "totalGlobalMem": 2**30,
     },
     driverGetVersion=lambda: 0,
-    runtimeGetVersion=lambda: 0,
+    runtimeGetVersion=lambda: 13000,
 )

@@ -8,6 +8,7 @@ namespace fusedrnn::cuda {
 // What a block of the cluster wrote to any shared memory before it came is there for all of them afterwards.
 __device__ inline void meet_cluster() {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900
+  __syncwarp();  // all threads of a warp arrive together
   __cluster_barrier_arrive();
   __cluster_barrier_wait();
 #else

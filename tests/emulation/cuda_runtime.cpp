@@ -11,7 +11,7 @@
 
 // Where shared_memory() of csrc/cuda/launch.h finds the shared memory of the block that runs.
 namespace fusedrnn::cuda {
-alignas(16) unsigned char fusedrnn_shared_bytes[kSharedBytes];
+alignas(16) unsigned char fusedrnn_shared_bytes[kSharedBytes + 64];
 }
 using fusedrnn::cuda::fusedrnn_shared_bytes;
 
@@ -22,6 +22,8 @@ namespace {
 
 constexpr size_t kStackBytes = 64 << 10;
 constexpr unsigned kMostThreads = 1024, kWarp = 32;
+constexpr size_t kBeyond = 64;  // bytes behind the shared memory of a block, which nobody may write
+constexpr unsigned char kUntouched = 0xFF;
 
 enum class State { kReady, kWaiting, kWaitingForWarp, kWaitingForCluster, kDone };
 
@@ -112,6 +114,11 @@ void release_cluster() {
   for (Block& block : together) release(block.threads, 0, block.threads.size(), State::kWaitingForCluster);
 }
 
+void check_beyond(const Block& block) {
+  const auto untouched = [](unsigned char byte) { return byte == kUntouched; };
+  if (!std::all_of(block.shared.end() - kBeyond, block.shared.end(), untouched)) std::abort();
+}
+
 // Blocks [begin, end) together.
 void run_blocks(unsigned begin, unsigned end, const cudaLaunchConfig_t& config) {
   const unsigned threads = config.blockDim.x;
@@ -119,7 +126,7 @@ void run_blocks(unsigned begin, unsigned end, const cudaLaunchConfig_t& config) 
   together.assign(end - begin, {});
   for (unsigned b = 0; b < together.size(); ++b) {
     together[b].number = begin + b;
-    together[b].shared.assign(config.dynamicSmemBytes, 0xFF);  // whatever was left there
+    together[b].shared.assign(config.dynamicSmemBytes + kBeyond, kUntouched);  // whatever was left there
     for (unsigned t = 0; t < threads; ++t) together[b].threads.push_back(&fibers[b * threads + t]);
     for (Fiber* fiber : together[b].threads) start(*fiber);
   }
@@ -128,6 +135,7 @@ void run_blocks(unsigned begin, unsigned end, const cudaLaunchConfig_t& config) 
     for (running = 0; running < together.size(); ++running) {
       if (!together[running].done) go_round(together[running]);
       all = all && together[running].done;
+      if (together[running].done) check_beyond(together[running]);
     }
     release_cluster();
   }

@@ -3,6 +3,7 @@ launch, and products that may be rounded to TF32."""
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any
 
@@ -49,6 +50,24 @@ def test_many_rows(gpu: Any, monkeypatch: pytest.MonkeyPatch, case: Case, dtype:
     monkeypatch.setenv("FUSEDRNN_TIER", tier)
     found = errors(run(gpu, build(case, dtype, device="cuda")), run_reference(build(case, dtype)))
     assert max(found.values()) <= limit, found
+
+
+@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_order_of_threads_does_not_matter(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, cell: str, tier: str
+) -> None:
+    """On the emulated device they run in an order that is drawn: one that fails to wait finds what is not yet there."""
+    monkeypatch.setenv("FUSEDRNN_TIER", tier)
+    monkeypatch.setenv("FUSEDRNN_EMULATED_MULTIPROCESSORS", "12")
+    problem = build(Case(cell=cell, T=5, B=19, I=3, H=45, lengths=True, bidirectional=True), "float32", device="cuda")
+    if gpu.__version__ == "emulated" and tier in ("cluster", "grid"):
+        assert not re.search(r"of 1 block\b", problem.layer.explain(problem.x.shape, training=True))
+    expected = run(gpu, problem)
+    monkeypatch.setenv("FUSEDRNN_EMULATED_ORDER", "drawn")
+    for _ in range(3):
+        found = run(gpu, problem)
+        assert all(np.array_equal(expected[name], found[name]) for name in expected)
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [("float64", 1e-12), ("float32", 2e-5)])

@@ -7,6 +7,8 @@
 #include <deque>
 #include <memory>
 #include <mutex>
+#include <numeric>
+#include <random>
 #include <vector>
 
 // Where shared_memory() of csrc/cuda/launch.h finds the shared memory of the block that runs.
@@ -80,9 +82,23 @@ bool release(const std::vector<Fiber*>& threads, size_t begin, size_t end, State
   return any;
 }
 
+// With FUSEDRNN_EMULATED_ORDER threads and blocks run in an order that is drawn anew each time, and a block may miss a
+// turn: what works by luck of the order does not always work.
+bool is_drawn() { return std::getenv("FUSEDRNN_EMULATED_ORDER") != nullptr; }
+
+std::mt19937 generator(0);
+
+// The numbers below `count` in the order in which threads or blocks run.
+std::vector<unsigned> order_of(size_t count) {
+  std::vector<unsigned> order(count);
+  std::iota(order.begin(), order.end(), 0u);
+  if (is_drawn()) std::shuffle(order.begin(), order.end(), generator);
+  return order;
+}
+
 // Every thread that is ready goes on until it waits, hands over or is done.
 void run_ready(const std::vector<Fiber*>& threads) {
-  for (unsigned t = 0; t < threads.size(); ++t)
+  for (const unsigned t : order_of(threads.size()))
     if (threads[t]->state == State::kReady) {
       threadIdx = dim3(t, 0, 0);
       current = threads[t];
@@ -132,8 +148,10 @@ void run_blocks(unsigned begin, unsigned end, const cudaLaunchConfig_t& config) 
   }
   for (bool all = false; !all;) {
     all = true;
-    for (running = 0; running < together.size(); ++running) {
-      if (!together[running].done) go_round(together[running]);
+    for (const unsigned block : order_of(together.size())) {
+      running = block;
+      const bool misses = is_drawn() && generator() % 2 == 0;
+      if (!together[running].done && !misses) go_round(together[running]);
       all = all && together[running].done;
       if (together[running].done) check_beyond(together[running]);
     }

@@ -15,7 +15,7 @@ from fusedrnn.bench.cases import Workload
 from fusedrnn.bench.gpu import arrays, cases, command, comparing, gpu_tests, ours, report, timing
 from fusedrnn.bench.gpu.checking import TOLERANCES, OnCpu
 from fusedrnn.bench.gpu.floors import floor_of
-from fusedrnn.bench.gpu.options import dtypes_of, parse
+from fusedrnn.bench.gpu.options import DEFAULT_DTYPES, dtypes_of, parse
 from fusedrnn.bench.gpu.results import GpuRow, means, peers_of
 from fusedrnn.bench.options import BadInputError
 from fusedrnn.bench.peers import OURS
@@ -38,7 +38,7 @@ def workload(name: str, cell: str = "lstm", mode: str = "inference", dtype: str 
 
 
 def all_groups() -> list[list[Workload]]:
-    return cases.workloads(["lstm", "gru", "rnn"], ["float32", "bfloat16", "float16"], MODES)
+    return cases.workloads(["lstm", "gru", "rnn"], DEFAULT_DTYPES, MODES)
 
 
 def test_the_table_has_every_size_of_the_grid() -> None:
@@ -55,9 +55,9 @@ def test_a_case_has_its_modes_together_and_comes_once() -> None:
 
 
 def test_the_first_cases_are_of_every_kind() -> None:
-    first = [group[0] for group in all_groups()[:60]]
+    first = [group[0] for group in all_groups()[:80]]
     assert {work.cell for work in first} == {"lstm", "gru", "rnn"}
-    assert {work.dtype for work in first} == {"float32", "bfloat16", "float16"}
+    assert {work.dtype for work in first} == {"float32", "tf32", "bfloat16", "float16"}
     assert {work.case.steps for work in first} == {100, 1000}
     assert {work.case.ragged for work in first} == {False, True}
     assert {work.case.hidden for work in first} >= {128, 256, 512, 1024, 2048}
@@ -78,17 +78,24 @@ def test_arrays_are_the_same_every_time_and_rows_differ() -> None:
     assert np.abs(first.weights["weight_hh_l0"]).max() <= 0.25
 
 
+def test_arrays_of_tf32_are_those_of_float32() -> None:
+    rounded, plain = (arrays.make_problem(workload("h16-b3-t5", dtype=dtype)) for dtype in ("tf32", "float32"))
+    assert rounded.x.dtype == np.float32 and np.array_equal(rounded.x, plain.x)
+    assert all(np.array_equal(rounded.weights[name], value) for name, value in plain.weights.items())
+
+
 @pytest.mark.parametrize(
     ("work", "text"),
     [
-        (workload("h64-b256-t100", dtype="float16"), "0.25-0.4 16 bit"),
-        (workload("h1024-b64-t1000", dtype="bfloat16"), "1.6-1.9 16 bit"),
-        (workload("h1024-b64-t100"), "2.7-3.2 tf32"),
-        (workload("h512-b1-t100", mode="training"), "1.76-2.25 tf32"),
-        (workload("h64-b256-t100"), None),
-        (workload("h512-b1-t100", "gru"), None),
+        (workload("h64-b256-t100", dtype="float16"), "0.25-0.4"),
+        (workload("h1024-b64-t1000", dtype="bfloat16"), "1.6-1.9"),
+        (workload("h1024-b64-t100", dtype="tf32"), "2.7-3.2"),
+        (workload("h512-b1-t100", mode="training", dtype="tf32"), "1.76-2.25"),
+        (workload("h64-b256-t100", dtype="tf32"), None),
+        (workload("h512-b1-t100", "gru", dtype="tf32"), None),
+        (workload("h512-b1-t100"), None),
         (workload("h512-b1-t100", dtype="float64"), None),
-        (workload("h512-b1-t100-packed"), None),
+        (workload("h512-b1-t100-packed", dtype="tf32"), None),
     ],
 )
 def test_floors(work: Workload, text: str | None) -> None:
@@ -138,27 +145,52 @@ def test_algorithms_of_cudnn(work: Workload, forward: str, backward: str) -> Non
     assert tuple(algorithm(work, way, (9, 0), 132) for way in (True, False)) == (forward, backward)
 
 
-def test_ways_of_pytorch_and_their_switches() -> None:
+def test_ways_of_pytorch() -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed: it is whom we are timed beside")
+    from fusedrnn.bench.gpu.pytorch import ways
+
+    assert ways(workload("h128-b32-t100")) == ("torch", "torch_without_cudnn")
+    assert ways(workload("h128-b32-t100", dtype="tf32")) == ("torch",)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "way", "wanted"),
+    [
+        ("float32", "torch", (True, False, False)),
+        ("tf32", "torch", (True, True, True)),
+        ("float32", "torch_without_cudnn", (False, False, False)),
+    ],
+)
+@pytest.mark.parametrize("mode", MODES)
+def test_switches_of_pytorch(
+    monkeypatch: pytest.MonkeyPatch, mode: str, dtype: str, way: str, wanted: tuple[bool, ...]
+) -> None:
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: it is whom we are timed beside")
     from fusedrnn.bench.gpu.pytorch import Torch
 
-    work, peer = workload("h128-b32-t100"), Torch("cpu")
-    assert peer.precisions(work) == ("torch", "torch_tf32", "torch_without_cudnn")
-    assert peer.precisions(replace(work, dtype="float16")) == ("torch",)
-    problem = arrays.make_problem(workload("h8-b2-t5"))
-    for precision, switches in (("torch", (True, False)), ("torch_tf32", (True, True))):
-        peer.prepare(problem, precision).call()
-        assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == switches
-    peer.prepare(problem, "torch_without_cudnn").call()
-    assert not torch.backends.cudnn.enabled
-    peer.prepare(problem, "torch").call()
+    cudnn, matmul, forward = torch.backends.cudnn, torch.backends.cuda.matmul, torch.nn.LSTM.forward
+    seen = []
+
+    def switches() -> tuple[bool, ...]:
+        return cudnn.enabled, cudnn.allow_tf32, matmul.allow_tf32
+
+    def watched(*given: Any) -> Any:
+        seen.append(switches())
+        return forward(*given)
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", watched)
+    before = switches()
+    prepared = Torch("cpu").prepare(arrays.make_problem(workload("h8-b2-t5", mode=mode, dtype=dtype)), way)
+    prepared.call()
+    assert seen == [wanted] * 2 and switches() == before  # the plan, then the call
 
 
 # ---- tables ----------------------------------------------------------------------------------------------------------
 
 
 def row(name: str, mode: str, milliseconds: dict[str, float], **fields: Any) -> GpuRow:
-    plan = {OURS: "tier grid, 4 groups", "torch": "cuDNN small_h, backward standard", "torch_tf32": "cuDNN standard"}
+    plan = {OURS: "tier grid, 4 groups", "torch": "cuDNN small_h, backward standard"}
+    plan["torch_without_cudnn"] = "without cuDNN"
     timed = {
         library: Outcome("timed", error=2e-6, timing=summarise([[round(1e6 * value)]]), plan=plan[library])
         for library, value in milliseconds.items()
@@ -168,22 +200,22 @@ def row(name: str, mode: str, milliseconds: dict[str, float], **fields: Any) -> 
 
 def test_report_of_fixed_numbers() -> None:
     rows = [
-        row("h512-b32-t100", "inference", {OURS: 0.2, "torch": 0.5, "torch_tf32": 0.3}),
-        row("h512-b32-t100", "training", {OURS: 1.0, "torch": 0.5}),
+        row("h512-b32-t100", "inference", {OURS: 0.2, "torch": 0.5, "torch_without_cudnn": 0.3}, dtype="tf32"),
+        row("h512-b32-t100", "training", {OURS: 1.0, "torch": 0.5}, dtype="tf32"),
     ]
     wrong = Outcome("wrong", "relative error of y must be <= 3e-05, got 1.0e+00", 1.0)
-    rows.append(GpuRow(workload("h64-b1-t100"), {OURS: wrong, "torch": rows[0].outcomes["torch"]}))
+    rows.append(GpuRow(workload("h64-b1-t100", dtype="tf32"), {OURS: wrong, "torch": rows[0].outcomes["torch"]}))
     table = report.times_table(rows).splitlines()
     assert [" ".join(line.split()) for line in (table[0], *table[2:])] == [
-        "cell case mode plan fusedrnn error floor cuDNN torch x error torch_tf32 x error",
-        "lstm h512-b32-t100 inference tier grid 2.00 2e-06 1-1.1 tf32 small_h 5.00 2.50 2e-06 3.00 1.50 2e-06",
-        "lstm h512-b32-t100 training tier grid 10.0 2e-06 2.2-2.75 tf32 small_h 5.00 0.500 2e-06 - - -",
+        "cell case mode plan fusedrnn error floor cuDNN torch x error torch_without_cudnn x error",
+        "lstm h512-b32-t100 inference tier grid 2.00 2e-06 1-1.1 small_h 5.00 2.50 2e-06 3.00 1.50 2e-06",
+        "lstm h512-b32-t100 training tier grid 10.0 2e-06 2.2-2.75 small_h 5.00 0.500 2e-06 - - -",
         "lstm h64-b1-t100 inference - wrong 1e+00 - small_h 5.00 - 2e-06 - - -",
     ]
-    assert peers_of(rows) == ["torch", "torch_tf32"]
+    assert peers_of(rows) == ["torch", "torch_without_cudnn"]
     found = means(rows)
-    assert found["lstm", "inference", "float32", "torch"].mean == pytest.approx(2.5)
-    assert found["lstm", "training", "float32", "torch"].lowest == pytest.approx(0.5)
+    assert found["lstm", "inference", "tf32", "torch"].mean == pytest.approx(2.5)
+    assert found["lstm", "training", "tf32", "torch"].lowest == pytest.approx(0.5)
     left = [report.left_out(workload(name, "gru"), "no time left") for name in ("h64-b1-t100", "h64-b8-t100")]
     text = report.text(rows, {"name": "GPU"}, left, {"summary": "3 passed", "failed": ["a::b"]})
     for part in (
@@ -195,7 +227,7 @@ def test_report_of_fixed_numbers() -> None:
         assert part in text
     made = json.loads(json.dumps(report.as_json(rows, {}, left, None, {}, complete=True), allow_nan=False))
     assert made["rows"][0]["libraries"]["torch"]["ratio"] == pytest.approx(2.5)
-    assert made["rows"][0]["floor_us_per_step"] == {"low": 1.0, "high": 1.1, "number": "tf32"}
+    assert made["rows"][0]["floor_us_per_step"] == {"low": 1.0, "high": 1.1}
     assert not rows[2].good and made["complete"] is True
 
 
@@ -227,7 +259,7 @@ def test_bfloat16_without_its_module(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fusedrnn.bench.gpu.options.find_spec", lambda _: None)
     with pytest.raises(BadInputError, match="pip install ml_dtypes"):
         parse(["--dtype", "bfloat16"])
-    assert dtypes_of(parse([])) == ["float32", "float16"]
+    assert dtypes_of(parse([])) == ["float32", "tf32", "float16"]
 
 
 def test_without_a_gpu_there_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -296,15 +328,17 @@ def no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("no_torch")
 def test_alone(gpu: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "gpu.json"
-    argv = [DEVICE, "--cases", "h8-b2-t5,h6-b3-t4-packed", "--cells", "lstm,gru", "--dtype", "float32,float16"]
+    argv = [DEVICE, "--cases", "h8-b2-t5,h6-b3-t4-packed", "--cells", "lstm,gru", "--dtype", "float32,tf32,float16"]
     assert main([*argv, "--json", str(path)]) == 0
     made = json.loads(path.read_text())
-    assert made["complete"] and made["left_out"] == [] and len(made["rows"]) == 16
+    assert made["complete"] and made["left_out"] == [] and len(made["rows"]) == 24
     assert made["facts"]["name"] and "torch is not installed" in made["facts"]["absent"]
     for entry in made["rows"]:
         found = entry["libraries"][OURS]
         assert found["status"] == "timed" and found["us_per_step"] > 0 and "tier" in found["plan"]
-        assert found["error"] <= TOLERANCES[entry["workload"]["dtype"]]
+        dtype, plan = entry["workload"]["dtype"], found["plan"]
+        assert found["error"] <= TOLERANCES[dtype]
+        assert plan.count("on tensor cores") == (0 if dtype == "float32" else plan.count("tier solo")), plan
         assert (entry["checked_by"], entry["checked_steps"]) == (
             "fusedrnn on the CPU",
             entry["workload"]["case"]["steps"],
@@ -335,12 +369,11 @@ def test_beside_torch(gpu: Any, tmp_path: Path, cell: str) -> None:
     pytest.importorskip("ml_dtypes")
     path = tmp_path / "gpu.json"
     argv = ["--cases", "h8-b2-t5,h6-b3-t4-packed", "--cells", cell, "--against", "torch", "--json", str(path)]
-    assert command.main([*argv, "--dtype", "float32,float16,bfloat16,float64"], peer_device=device_of(gpu)) == 0
+    assert command.main([*argv, "--dtype", "float32,tf32,float16,bfloat16,float64"], peer_device=device_of(gpu)) == 0
     made = json.loads(path.read_text())
-    assert len(made["rows"]) == 16 and made["means"]
+    assert len(made["rows"]) == 20 and made["means"]
     for entry in made["rows"]:
-        ways = {OURS, "torch"} | ({"torch_tf32"} if entry["workload"]["dtype"] == "float32" else set())
-        assert entry["libraries"].keys() == ways and entry["checked_by"] == "torch in float64"
+        assert entry["libraries"].keys() == {OURS, "torch"} and entry["checked_by"] == "torch in float64"
         assert all(found["status"] == "timed" for found in entry["libraries"].values()), entry
 
 

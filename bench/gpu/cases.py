@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 from fusedrnn.bench.cases import Case, Workload
 
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+# In "tf32" arrays are float32, and factors of products may be rounded to TF32.
+DTYPES = ("float32", "tf32", "bfloat16", "float16", "float64")
 # How late sizes come: the sum decides.
 CELL_RANK = {"lstm": 0, "gru": 1, "rnn": 2}
 HIDDEN_RANK = {512: 0, 128: 0, 1024: 1, 256: 2, 2048: 2, 64: 3}
 ROWS_RANK = {32: 0, 1: 0, 64: 1, 256: 1, 8: 3}
 STEPS_RANK = {100: 0, 1000: 1}
-DTYPE_RANK = {"float32": 0, "bfloat16": 0, "float16": 1, "float64": 4}
+DTYPE_RANK = {"float32": 0, "tf32": 0, "bfloat16": 0, "float16": 1, "float64": 4}
 PACKED_SIZES = ((256, 64, 100), (512, 64, 100), (512, 64, 1000), (1024, 64, 1000))
 # Sizes that the floors name and the grid lacks.
 FLOOR_SIZES = ((768, 16, 100), (2048, 16, 100))

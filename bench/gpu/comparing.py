@@ -23,9 +23,9 @@ def failure(error: Exception) -> Outcome:
     return Outcome("unsupported" if type(error).__name__ == "OutOfMemoryError" else "failed", note)
 
 
-def _verdict(error: float, where: str, number: str, plan: str) -> Outcome:
-    """Right, status "timed", or wrong, for what is rounded to `number`."""
-    tolerance = TOLERANCES[number]
+def _verdict(error: float, where: str, dtype: str, plan: str) -> Outcome:
+    """Right, status "timed", or wrong."""
+    tolerance = TOLERANCES[dtype]
     if error > tolerance:
         note = f"relative error of {where} must be <= {tolerance:g}, got {error:.1e}"
         return Outcome("wrong", note, error, plan=plan)
@@ -42,15 +42,13 @@ class _Contest:
 
     def check(self, judge: Judge) -> None:
         """Prepare every library and look at its answer."""
-        workload = self.problem.workload
-        self._enter(OURS, workload.dtype, judge)
-        for precision in self.peer.precisions(workload) if self.peer else ():
-            self._enter(precision, self.peer.number_of(precision, workload.dtype), judge)
+        for name in (OURS, *(self.peer.ways(self.problem.workload) if self.peer else ())):
+            self._enter(name, judge)
 
     def _prepare(self, name: str, problem: Problem) -> Prepared:
         return ours.prepare(problem) if name == OURS else self.peer.prepare(problem, name)
 
-    def _enter(self, name: str, number: str, judge: Judge) -> None:
+    def _enter(self, name: str, judge: Judge) -> None:
         try:
             prepared = self._prepare(name, self.problem)
             asked = prepared
@@ -61,7 +59,7 @@ class _Contest:
         except Exception as problem:  # one library must not end the run
             self.outcomes[name] = failure(problem)
             return
-        self.outcomes[name] = _verdict(error, where, number, prepared.plan)
+        self.outcomes[name] = _verdict(error, where, self.problem.workload.dtype, prepared.plan)
         if self.outcomes[name].status == "timed":
             self.prepared[name] = prepared
 

@@ -12,16 +12,15 @@ from fusedrnn.bench.cases import Workload
 
 
 class Floor(NamedTuple):
-    """Microseconds a step, from and to, and the kind of number that they are meant for."""
+    """Microseconds a step, from and to."""
 
     low: float
     high: float
-    number: str
 
     @property
     def text(self) -> str:
         """As it stands in the table."""
-        return f"{self.low:g}-{self.high:g} {self.number}"
+        return f"{self.low:g}-{self.high:g}"
 
 
 # Forward, by rows and hidden units; 16 bits cost the same in either format.
@@ -34,7 +33,7 @@ BACKWARD = (1.2, 1.5)
 
 
 def floor_of(workload: Workload) -> Floor | None:
-    """The floor of a workload, where there is one; that of float32 is for TF32, which float32 itself does not reach.
+    """The floor of a workload, where there is one: for an LSTM in 16 bits or in TF32, without lengths.
 
     Forward and backward is the forward floor and 1.2 to 1.5 times that.
 
@@ -42,15 +41,15 @@ def floor_of(workload: Workload) -> Floor | None:
     --------
     >>> from fusedrnn.bench.gpu.cases import make_case
     >>> floor_of(Workload(make_case(512, 32, 100), "lstm", "inference", "bfloat16")).text
-    '0.65-0.75 16 bit'
-    >>> floor_of(Workload(make_case(512, 32, 100), "lstm", "training", "float32")).text
-    '2.2-2.75 tf32'
-    >>> floor_of(Workload(make_case(512, 32, 100), "gru", "inference", "float32")) is None
+    '0.65-0.75'
+    >>> floor_of(Workload(make_case(512, 32, 100), "lstm", "training", "tf32")).text
+    '2.2-2.75'
+    >>> floor_of(Workload(make_case(512, 32, 100), "lstm", "inference", "float32")) is None
     True
     """
     case = workload.case
     half = workload.dtype in ("float16", "bfloat16")
-    if workload.cell != "lstm" or case.ragged or workload.dtype == "float64":
+    if workload.cell != "lstm" or case.ragged or not (half or workload.dtype == "tf32"):
         return None
     found = (_HALF if half else _TF32).get((case.rows, case.hidden))
     if half and case.hidden <= ONE_BLOCK_HIDDEN:
@@ -60,4 +59,4 @@ def floor_of(workload: Workload) -> Floor | None:
     low, high = found
     if workload.training:
         low, high = low * (1 + BACKWARD[0]), high * (1 + BACKWARD[1])
-    return Floor(round(low, 3), round(high, 3), "16 bit" if half else "tf32")
+    return Floor(round(low, 3), round(high, 3))

@@ -14,7 +14,7 @@ from fusedrnn.bench.gpu.cases import DTYPES, case_named, workloads
 from fusedrnn.bench.options import BadInputError, Parser, check_files, names
 
 BUDGET_S = 540.0
-DEFAULT_DTYPES = ("float32", "bfloat16", "float16")
+DEFAULT_DTYPES = ("float32", "tf32", "bfloat16", "float16")
 JSON = Path("fusedrnn-gpu.json")  # of the one command
 
 
@@ -50,7 +50,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--dtype",
         metavar="NAMES",
-        help=f"types of number out of {','.join(DTYPES)} (default: {','.join(DEFAULT_DTYPES)})",
+        help=f"types of number out of {','.join(DTYPES)}, where tf32 is float32 whose products may be rounded to TF32 "
+        f"(default: {','.join(DEFAULT_DTYPES)})",
     )
     command.add_argument(
         "--budget-s", type=_seconds, default=BUDGET_S, metavar="N", help="seconds for everything (default: %(default)g)"

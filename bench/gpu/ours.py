@@ -28,8 +28,13 @@ def prepare(problem: Problem) -> Prepared:
     """
     cupy = importlib.import_module("cupy")
     workload, lengths = problem.workload, problem.lengths
-    dtype = numpy_dtype(workload.dtype)
-    layer = LAYERS[workload.cell](workload.case.inputs, workload.case.hidden, dtype=dtype, device="cuda")
+    layer = LAYERS[workload.cell](
+        workload.case.inputs,
+        workload.case.hidden,
+        dtype=numpy_dtype(workload.dtype),
+        precision="tf32" if workload.dtype == "tf32" else "ieee",
+        device="cuda",
+    )
     layer.load_state_dict(problem.weights)
     x = cupy.asarray(problem.x)
     plan = _plan(layer, x.shape, workload.training)

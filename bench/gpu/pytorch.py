@@ -1,4 +1,4 @@
-"""PyTorch on a GPU: nn.LSTM, GRU and RNN in every precision of a type of number, and the truth in float64."""
+"""PyTorch on a GPU: nn.LSTM, GRU and RNN in the type of number of the workload, and the truth in float64."""
 
 from __future__ import annotations
 
@@ -14,28 +14,41 @@ from fusedrnn.bench.peers import Prepared
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 LAYERS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
-PLAIN, TF32, WITHOUT_CUDNN = "torch", "torch_tf32", "torch_without_cudnn"
+PLAIN, WITHOUT_CUDNN = "torch", "torch_without_cudnn"
 # The one case that is also timed without cuDNN.
 REFERENCE = ("lstm", make_case(128, 32, 100), "float32")
 
 
-def precisions(workload: Workload) -> tuple[str, ...]:
+def ways(workload: Workload) -> tuple[str, ...]:
     """The ways in which PyTorch runs a workload."""
-    found = (PLAIN, TF32) if workload.dtype == "float32" else (PLAIN,)
-    return (*found, WITHOUT_CUDNN) if (workload.cell, workload.case, workload.dtype) == REFERENCE else found
+    reference = (workload.cell, workload.case, workload.dtype) == REFERENCE
+    return (PLAIN, WITHOUT_CUDNN) if reference else (PLAIN,)
 
 
-def number_of(precision: str, dtype: str) -> str:
-    """What the products are rounded to: the type of number, or "tf32"."""
-    return "tf32" if precision == TF32 else dtype
+class Switches:
+    """PyTorch's global switches for the length of a with block: cuDNN at all, TF32 in it and in PyTorch's own products.
 
+    At its end they are put back as they were when this was made: to read them takes longer than to set them, and most
+    blocks are timed. Newer switches, one for each kind of layer, make PyTorch refuse to read these; these set them all.
+    """
 
-def _set(precision: str) -> None:
-    """Global switches of PyTorch: TF32 in cuDNN's recurrent layers, and cuDNN at all."""
-    cudnn = torch.backends.cudnn
-    cudnn.enabled = precision != WITHOUT_CUDNN
-    # Newer switches, one for each kind of layer, make PyTorch refuse to read this one; this one sets them all.
-    cudnn.allow_tf32 = precision == TF32
+    def __init__(self, workload: Workload, way: str) -> None:
+        cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+        self._found = cudnn.enabled, cudnn.allow_tf32, matmul.allow_tf32
+        tf32 = workload.dtype == "tf32"
+        self._wanted = way != WITHOUT_CUDNN, tf32, tf32
+
+    def __enter__(self) -> None:
+        self._set(*self._wanted)
+
+    def __exit__(self, *error: object) -> None:
+        self._set(*self._found)
+
+    @staticmethod
+    def _set(enabled: bool, cudnn_tf32: bool, matmul_tf32: bool) -> None:
+        torch.backends.cudnn.enabled = enabled
+        torch.backends.cudnn.allow_tf32 = cudnn_tf32
+        torch.backends.cuda.matmul.allow_tf32 = matmul_tf32
 
 
 def algorithm(workload: Workload, forward: bool, capability: tuple[int, int], multiprocessors: int) -> str:
@@ -69,8 +82,7 @@ def _calls_cudnn(y: torch.Tensor) -> bool:
 class Torch:
     """PyTorch on one device: "cuda", or in tests "cpu"."""
 
-    precisions = staticmethod(precisions)
-    number_of = staticmethod(number_of)
+    ways = staticmethod(ways)
 
     def __init__(self, device: str = "cuda") -> None:
         self.device = torch.device(device)
@@ -88,26 +100,27 @@ class Torch:
             value = value.get()
         return torch.as_tensor(value, device=self.device).view(getattr(torch, name))
 
-    def prepare(self, problem: Problem, precision: str) -> Prepared:
-        """A layer with the problem's weights; the answer is of tensors."""
+    def prepare(self, problem: Problem, way: str) -> Prepared:
+        """A layer with the problem's weights, in one of the `ways`; the answer is of tensors."""
         layer = self._layer(problem, lambda value: value)
         run = _with_lengths(layer, problem) if problem.lengths is not None else lambda x: layer(x)[0]
-        plan = self._plan(problem.workload, layer, precision)
+        switches = Switches(problem.workload, way)
+        with switches:
+            plan = self._plan(problem.workload, layer)
         x, training = self.tensor(problem.x), problem.workload.training
         if not training:
 
             def infer() -> Any:
-                _set(precision)
-                with torch.inference_mode():
+                with switches, torch.inference_mode():
                     return run(x)
 
             return Prepared(infer, lambda y: {"y": y}, plan)
         dy, leaves = self.tensor(problem.dy), _leaves(layer, x)
 
         def train() -> Any:
-            _set(precision)
-            y = run(x)
-            return y.detach(), torch.autograd.grad(y, list(leaves.values()), dy)
+            with switches:
+                y = run(x)
+                return y.detach(), torch.autograd.grad(y, list(leaves.values()), dy)
 
         return Prepared(train, lambda found: {"y": found[0], **dict(zip(leaves, found[1], strict=True))}, plan)
 
@@ -128,9 +141,8 @@ class Torch:
         layer.load_state_dict(weights)
         return layer
 
-    def _plan(self, workload: Workload, layer: Any, precision: str) -> str:
+    def _plan(self, workload: Workload, layer: Any) -> str:
         """What runs: cuDNN and which of its algorithms, or PyTorch's own kernels; seen in a run of one step."""
-        _set(precision)
         one = torch.zeros(
             (1, workload.case.rows, workload.case.inputs), device=self.device, dtype=layer.bias_ih_l0.dtype
         )
@@ -169,7 +181,6 @@ class InFloat64:
     name = "torch in float64"
 
     def __init__(self, peer: Torch, problem: Problem) -> None:
-        _set(PLAIN)
         self.problem, self._peer = problem, peer
         layer = peer._layer(problem, torch.Tensor.double)
         run = _with_lengths(layer, problem) if problem.lengths is not None else lambda x: layer(x)[0]

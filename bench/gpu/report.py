@@ -12,13 +12,13 @@ from fusedrnn.bench.peers import OURS
 from fusedrnn.bench.results import Outcome
 from fusedrnn.bench.table import align, number
 
-FORMAT = 1
+FORMAT = 2
 LEGEND = f"""\
 Microseconds a step: medians of whole calls by events of the GPU, over T; training is forward and backward. x is the
-library's time over that of {OURS}, above 1 where {OURS} is faster. torch runs the type of number of the table,
-float32 without TF32; torch_tf32 rounds the products of float32 to 10 bits, as float16 does. error is the largest one
-relative to the largest entry of its array, against float64. floor is what an H200 should allow, derived, +-25 %.
-cuDNN is the algorithm that PyTorch asks it for; the JSON has all plans."""
+library's time over that of {OURS}, above 1 where {OURS} is faster. All compute in the type of number of the table;
+tf32 is float32 with the factors of products rounded to 10 bits, as many as float16 has, and float32 is without that.
+error is the largest one relative to the largest entry of its array, against float64. floor is what an H200 should
+allow, derived, +-25 %. cuDNN is the algorithm that PyTorch asks it for; the JSON has all plans."""
 
 
 def _time(row: GpuRow, library: str) -> str:

@@ -89,14 +89,8 @@ class Stack(NamedTuple):
         """
         if self.sizes.num_layers == 1 or self.sizes.directions == 2 or drop is not None:
             return 1
-        packs = [packs[0] for packs in self.packs]
-        most = packs[0].most_together()
-        if most == 1:
-            return 1
-        if backward:
-            packs.reverse()
-        plans = packs[0].plans_of_wave(packs, self.batch.steps, self.batch.rows, backward)
-        return most if any(plans) else 1
+        packs, batch = [packs[0] for packs in self.packs], self.batch
+        return packs[0].together(packs, batch.steps, batch.rows, batch.ids is not None, backward)
 
     def _run(self, waiting: Waiting, *, backward: bool) -> None:
         """Both directions of a layer, or a few layers that have one."""

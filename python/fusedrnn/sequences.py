@@ -7,8 +7,7 @@ or memory is misaligned, and for states and lengths, which are small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,8 +63,7 @@ class OneHot:
         self.ids = ids
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """One call's input, time-major: `x` (T, B, I) or `ids` (T, B), the other one None."""
 
     x: np.ndarray | None
@@ -77,8 +75,7 @@ class Batch:
     states: tuple[np.ndarray, ...] | None  # h (L*D, B, P), further ones (L*D, B, H)
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The user's axes, and the sizes that arrays must have."""
 
     where: str  # "lstm", for messages
@@ -93,7 +90,7 @@ class Layout:
 
     def named(self, where: str) -> Layout:
         """The same layout for messages of another function."""
-        return replace(self, where=where)
+        return self._replace(where=where)
 
     def batch(self, x: Any, state: Any, lengths: Any, reset: Any) -> Batch:
         """Check all arguments of a forward call; see api of the layers for what they may be."""

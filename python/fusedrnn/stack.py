@@ -7,7 +7,6 @@ what they write. Everything is time-major: x (T, B, I), y (T, B, D*P), states (L
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +23,7 @@ Waiting = list[tuple[int, list[tuple[Any, ...]]]]  # layers, and the arguments o
 PREFIXES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # in the kernels' order
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """What backward needs of one layer: its input (None: ids), its output, the kernel's values by direction.
 
     With ``segment > 0`` these are the states that enter segments of so many steps.
@@ -200,7 +198,7 @@ class Stack(NamedTuple):
                 self._states_at(dstate_after, layer, direction),
                 dx[direction],
                 self._states_at(dstate0, layer, direction),
-                tuple(gradients[direction].get(prefix) for prefix in PREFIXES),
+                tuple(map(gradients[direction].get, PREFIXES)),
             )
             for direction in range(self.sizes.directions)
         ]
@@ -218,13 +216,13 @@ class Stack(NamedTuple):
 
     def _new_states(self) -> States:
         sizes, rows = self.sizes, self.batch.rows
-        return tuple(self._empty((sizes.state_rows, rows, width)) for width in sizes.state_widths)
+        return tuple([self._empty((sizes.state_rows, rows, width)) for width in sizes.state_widths])
 
     def _states_at(self, states: States | None, layer: int, direction: int) -> Values:
         if states is None:
             return (None,) * self.sizes.cell.states
         at = layer * self.sizes.directions + direction
-        return tuple(part[at] for part in states)
+        return tuple([part[at] for part in states])
 
     def _columns(self, value: np.ndarray, direction: int) -> np.ndarray:
         """One direction's columns of y (T, B, D*P)."""
@@ -254,4 +252,4 @@ class Stack(NamedTuple):
             (steps, rows, cell.states - 1, hidden) if cell.states > 1 else None,
             (steps, rows, hidden) if self.sizes.proj_size else None,
         )
-        return tuple(None if shape is None else self._empty(shape) for shape in shapes)
+        return tuple([None if shape is None else self._empty(shape) for shape in shapes])

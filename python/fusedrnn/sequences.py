@@ -154,25 +154,24 @@ class Layout(NamedTuple):
 
     def states(self, name: str, value: Any, rows: int) -> tuple[np.ndarray, ...]:
         """Check a state in the user's form, and return its parts as C-contiguous (L*D, B, width) arrays."""
-        parts = (value,)
-        labels = [name]
-        if len(self.state_widths) > 1:
-            labels = [f"{name}[{k}]" for k in range(len(self.state_widths))]
-            if not isinstance(value, (tuple, list)) or len(value) != len(self.state_widths):
+        widths = self.state_widths
+        parts, labels = (value,), [name]
+        if len(widths) > 1:
+            if not isinstance(value, (tuple, list)) or len(value) != len(widths):
                 raise TypeError(
-                    f"{self.where}: {name} must be a tuple of {len(self.state_widths)} arrays (h, c), "
-                    f"got {checks.describe(value)}"
+                    f"{self.where}: {name} must be a tuple of {len(widths)} arrays (h, c), got {checks.describe(value)}"
                 )
-            parts = tuple(value)
+            parts, labels = tuple(value), [f"{name}[{k}]" for k in range(len(widths))]
         checked = []
-        for k, (label, part, width) in enumerate(zip(labels, parts, self.state_widths, strict=True)):
+        letter = "P" if widths[0] != widths[-1] else "H"
+        for label, part, width in zip(labels, parts, widths, strict=True):
             part = self.backend.array(self.where, label, part, self.dtype)
-            letter = "P" if k == 0 and len(set(self.state_widths)) > 1 else "H"
             if self.unbatched:
                 checks.shape(self.where, label, part, f"(L*D, {letter})", (self.state_rows, width))
                 part = part[:, None]
             else:
                 checks.shape(self.where, label, part, f"(L*D, B, {letter})", (self.state_rows, rows, width))
+            letter = "H"
             checked.append(self.backend.dense(part))
         return tuple(checked)
 

@@ -159,7 +159,7 @@ class Stack(NamedTuple):
                 (layer, self._backward_arguments(layer, below, d_layer, dstate_after, inside, dstate0, gradients))
             )
             for direction, values in enumerate(gradients):
-                grads |= {name: values[prefix] for prefix, name in self.sizes.names(layer, direction).items()}
+                grads |= {name: values[prefix] for prefix, name in self.sizes.names[layer][direction].items()}
             if len(waiting) == together or layer == 0:
                 self._run(waiting, backward=True)
                 waiting = []
@@ -211,7 +211,7 @@ class Stack(NamedTuple):
 
     def _new_gradients(self, layer: int) -> list[Gradients]:
         """Of the weights, by direction and prefix."""
-        shapes = self.sizes.shapes(layer)
+        shapes = self.sizes.shapes[layer]
         return [{prefix: self._empty(shape) for prefix, shape in shapes.items()} for _ in range(self.sizes.directions)]
 
     def _new_states(self) -> States:

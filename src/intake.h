@@ -5,6 +5,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 
+#include <algorithm>
 #include <string>
 #include <type_traits>
 #include <vector>
@@ -22,6 +23,13 @@ inline std::string text_of(const std::vector<py::ssize_t>& shape) {
   return text.append(shape.size() == 1 ? ",)" : ")");
 }
 
+// The shape of an array, for arguments of which any shape will do and for those that have to share it.
+inline std::vector<py::ssize_t> shape_of(const py::handle& value) {
+  if (!py::isinstance<py::array>(value)) return {};
+  const auto array = py::reinterpret_borrow<py::array>(value);
+  return {array.shape(), array.shape() + array.ndim()};
+}
+
 // What an array must be. `letters` names the shape in messages.
 struct Rule {
   const char* function;
@@ -34,20 +42,20 @@ struct Rule {
 template <class E>
 py::array checked(const py::handle& value, const Rule& rule) {
   using Element = std::remove_const_t<E>;
-  const std::string head = std::string(rule.function) + ": " + rule.name + " must ";
+  const auto head = [&] { return std::string(rule.function) + ": " + rule.name + " must "; };
   if (!py::isinstance<py::array>(value))
-    throw py::type_error(head + "be a numpy array, got " + std::string(py::str(py::type::handle_of(value))));
+    throw py::type_error(head() + "be a numpy array, got " + std::string(py::str(py::type::handle_of(value))));
   const auto array = py::reinterpret_borrow<py::array>(value);
-  if (!array.dtype().is(py::dtype::of<Element>()) && !array.dtype().equal(py::dtype::of<Element>()))
-    throw py::type_error(head + "have dtype " + std::string(py::str(py::dtype::of<Element>())) + ", got " +
+  const py::dtype wanted = py::dtype::of<Element>();
+  if (!array.dtype().is(wanted) && !array.dtype().equal(wanted))
+    throw py::type_error(head() + "have dtype " + std::string(py::str(wanted)) + ", got " +
                          std::string(py::str(array.dtype())));
-  const std::vector<py::ssize_t> shape(array.shape(), array.shape() + array.ndim());
-  if (shape != rule.shape)
-    throw py::value_error(head + "have shape " + rule.letters + " = " + text_of(rule.shape) + ", got " +
-                          text_of(shape));
-  if (!std::is_const_v<E> && !array.writeable()) throw py::value_error(head + "be writable, got a read-only array");
+  if (!std::equal(array.shape(), array.shape() + array.ndim(), rule.shape.begin(), rule.shape.end()))
+    throw py::value_error(head() + "have shape " + rule.letters + " = " + text_of(rule.shape) + ", got " +
+                          text_of(shape_of(array)));
+  if (!std::is_const_v<E> && !array.writeable()) throw py::value_error(head() + "be writable, got a read-only array");
   if (reinterpret_cast<uintptr_t>(array.data()) % alignof(Element) != 0)
-    throw py::value_error(head + "be aligned, got a misaligned array");
+    throw py::value_error(head() + "be aligned, got a misaligned array");
   return array;
 }
 
@@ -89,13 +97,6 @@ template <class E>
 E* present(E* data, const char* function, const char* name) {
   if (data == nullptr) throw py::type_error(std::string(function) + ": " + name + " must be an array, got None");
   return data;
-}
-
-// The shape of an array, for arguments of which any shape will do and for those that have to share it.
-inline std::vector<py::ssize_t> shape_of(const py::handle& value) {
-  if (!py::isinstance<py::array>(value)) return {};
-  const auto array = py::reinterpret_borrow<py::array>(value);
-  return {array.shape(), array.shape() + array.ndim()};
 }
 
 inline int64_t size_of(const std::vector<py::ssize_t>& shape) {

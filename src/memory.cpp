@@ -12,6 +12,8 @@
 namespace fusedrnn::python {
 namespace {
 
+constexpr uint64_t kHasObjects = 1;  // NPY_ITEM_HASOBJECT
+
 // Under which tracemalloc counts the memory of arrays, so that it counts this as well. Set when the module is loaded.
 unsigned int domain = 0;
 
@@ -27,7 +29,7 @@ py::array empty(const std::vector<py::ssize_t>& shape, const py::dtype& dtype) {
     if (axis < 0) throw py::value_error("empty: shape must have no negative axis, got " + text_of(shape));
     bytes = checked_product({bytes, axis});
   }
-  if (dtype.attr("hasobject").cast<bool>()) throw py::type_error("empty: dtype must be one of numbers");
+  if ((dtype.flags() & kHasObjects) != 0) throw py::type_error("empty: dtype must be one of numbers");
   if (bytes < static_cast<int64_t>(cpu::kSmallMemory)) return py::array(dtype, shape);
   auto buffer = std::make_unique<cpu::Buffer>(static_cast<size_t>(bytes));
   char* const data = buffer->data();

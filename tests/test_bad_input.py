@@ -589,16 +589,25 @@ BAD += bad_functions(
     ((True, 6, 3), TypeError, r"x_shape\[0\] must be an integer, got True"),
 )
 
+BAD += bad_functions(
+    "GRU.explain",
+    lambda layer, shape: layer.explain(shape, ids=True),
+    ((2, 6, 3), ValueError, r"x_shape must have 2 axes, or 1 unbatched, with ids=True, got \(2, 6, 3\)"),
+    ([], ValueError, r"x_shape must have 2 axes, .* got \(\)"),
+    ((2, -6), ValueError, r"x_shape\[1\] must be in \[0, 2147483647\], got -6"),
+)
+
 BAD += [
     Bad(
         "GRU.explain",
         "GRU",
-        f"training={training!r}",
-        lambda layer, saved, training=training: layer.explain((2, 6, 3), training=training),
+        f"{name}={value!r}",
+        lambda layer, saved, name=name, value=value: layer.explain((2, 6, 3), **{name: value}),
         TypeError,
-        f"training must be True or False, got {training!r}",
+        f"{name} must be True or False, got {value!r}",
     )
-    for training in (1, None, "no")
+    for name in ("training", "ids")
+    for value in (1, None, "no")
 ]
 
 

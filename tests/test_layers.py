@@ -827,6 +827,14 @@ def test_explain_takes_shapes_in_the_axes_of_the_caller():
     assert turned.explain((2, 4, 3)) == layer.explain((4, 2, 3)) == layer.explain([4, 2, 3])
     assert turned.explain((4, 3)) == layer.explain((4, 3)) == layer.explain((4, 1, 3))
     assert layer.explain(np.zeros((4, 2, 3)).shape) == layer.explain((np.int64(4), 2, 3))
+    assert turned.explain((2, 4), ids=True) == layer.explain((4, 2), ids=True) == layer.explain([4, 2], ids=True)
+    assert turned.explain((4,), ids=True) == layer.explain((4,), ids=True) == layer.explain((4, 1), ids=True)
+
+
+def test_explain_tells_of_ids():
+    first, _, copies = fr.GRU(3, 5).explain((4, 2), ids=True).splitlines()
+    assert first.startswith("GRU of one-hot x (T, B, I) = (4, 2, 3): backend cpu, ")
+    assert copies.startswith("copies: ids ")
 
 
 @pytest.mark.parametrize("x_shape", [(0, 2, 3), (4, 0, 3), (0, 0, 3), (0, 3)])

@@ -71,3 +71,36 @@ def test_layers_follow_each_other_where_a_barrier_would_cost_more():
         assert "wavefront" not in fr.LSTM(16, 48, 3, bidirectional=True).explain((3000, 1, 16))
     finally:
         fr.set_num_threads(before)
+
+
+def test_ids_are_planned_without_an_input_product():
+    before = fr.get_num_threads()
+    fr.set_num_threads(2)
+    try:
+        layer = fr.LSTM(4096, 16)
+        assert "forward: 2 threads by rows" in layer.explain((2, 8, 4096))
+        assert "forward: 1 thread," in layer.explain((2, 8), ids=True)
+        both = fr.GRU(4096, 16, bidirectional=True)
+        assert "forward: directions side by side" in both.explain((2, 8, 4096))
+        assert "forward: directions one after the other, each 1 thread," in both.explain((2, 8), ids=True)
+    finally:
+        fr.set_num_threads(before)
+
+
+@pytest.mark.parametrize("ids", [False, True])
+@pytest.mark.parametrize("backward", [False, True])
+def test_as_many_layers_are_held_together_as_go_as_a_wavefront(ids, backward):
+    before = fr.get_num_threads()
+    fr.set_num_threads(2)
+    try:
+        layer = fr.LSTM(4096, 48, 3)  # with an input product the lowest layer would be too slow for the others
+        packs = [layer._packed(k, 0) for k in range(3)]
+        waves = [plan is not None for plan in packs[0].plans_of_wave(packs, 3000, 1, ids, backward)]
+        # Two from where the call begins.
+        assert waves == ([False, True, True] if backward else [ids, ids, False])
+        assert packs[0].together(packs, 3000, 1, ids, backward) == (2 if any(waves) else 1)
+        text = layer.explain((3000, 1) if ids else (3000, 1, 4096), training=True, ids=ids)
+        passes = [line.split("; backward: ")[backward] for line in text.splitlines()[1:4]]
+        assert ["wavefront" in words for words in passes] == waves
+    finally:
+        fr.set_num_threads(before)

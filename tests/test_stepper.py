@@ -17,6 +17,7 @@ import pytest
 from problems import CELLS, PROJECTING, Case, make_layer, parts_of
 
 import fusedrnn as fr
+from fusedrnn import _core
 
 WIDTHS = (1, 3, 16, 17, 33, 128)
 STEPS = 5
@@ -85,6 +86,22 @@ def test_any_number_of_threads_gives_the_bits_of_one_call(case):
             plan = layer.explain((1, case.B, case.I))
             assert f"{threads} thread" in plan
             assert_steps_are_the_call(layer, x, layer.stepper(case.B))
+    finally:
+        fr.set_num_threads(before)
+
+
+@pytest.mark.skipif(_core.isa() == "scalar", reason="these plans are those of vectors")
+@pytest.mark.parametrize(
+    ("I", "H", "B", "threads"), [(1, 117, 1, (1, 2)), (8192, 16, 8, (2, 1)), (8192, 64, 1, (2, 1))]
+)
+def test_layers_with_use_for_other_numbers_of_threads_give_the_bits_of_one_call(I, H, B, threads):
+    layer = fr.LSTM(I, H, 2, seed=0)
+    before = fr.get_num_threads()
+    fr.set_num_threads(2)
+    try:
+        plans = layer.explain((1, B, I)).splitlines()[1:3]
+        assert [f"forward: {count} thread" in plan for count, plan in zip(threads, plans, strict=True)] == [True, True]
+        assert_steps_are_the_call(layer, draw(3, B, I), layer.stepper(B))
     finally:
         fr.set_num_threads(before)
 

@@ -16,6 +16,7 @@
 #include "cpu/plan.h"
 #include "cpu/pool.h"
 #include "cpu/task.h"
+#include "cpu/threads.h"
 
 namespace fusedrnn::cpu {
 

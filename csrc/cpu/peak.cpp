@@ -5,6 +5,7 @@
 #include "cpu/backend.h"
 #include "cpu/kernels.h"
 #include "cpu/pool.h"
+#include "cpu/threads.h"
 
 namespace fusedrnn::cpu {
 namespace {

@@ -1,15 +1,12 @@
 #include "cpu/pool.h"
 
 #include <chrono>
-#include <cstdlib>
 #include <deque>
 #include <exception>
-#include <fstream>
 #include <limits>
 #include <memory>
 #include <optional>
-#include <stdexcept>
-#include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -18,7 +15,6 @@
 
 #if defined(__linux__)
 #include <pthread.h>
-#include <sched.h>
 #endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
@@ -176,44 +172,6 @@ Pool& pool() {
   return *found;
 }
 
-constexpr int kMostThreads = 4096;
-
-// 0 when the user asked for nothing.
-int threads_wanted() {
-  const char* text = std::getenv("FUSEDRNN_NUM_THREADS");
-  if (text == nullptr || *text == '\0') return 0;
-  char* end = nullptr;
-  const long value = std::strtol(text, &end, 10);
-  if (*end != '\0' || value < 1 || value > kMostThreads)
-    throw std::invalid_argument("fusedrnn: FUSEDRNN_NUM_THREADS must be an integer in [1, " +
-                                std::to_string(kMostThreads) + "], got '" + text + "'");
-  return static_cast<int>(value);
-}
-
-int allowed_by_control_group() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return kMostThreads;
-  return std::max(1, static_cast<int>(std::strtod(quota.c_str(), nullptr) / period + 0.5));
-}
-
-int default_threads() {
-  if (const int wanted = threads_wanted()) return wanted;
-  int cores = std::max(1u, std::thread::hardware_concurrency());
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
-  cores = std::min(cores, allowed_by_control_group());
-#endif
-  return cores;
-}
-
-std::atomic<int>& thread_setting() {
-  static std::atomic<int> setting{default_threads()};
-  return setting;
-}
-
 // In a pool, or alone where there is none.
 void run(int threads, TeamFunction function, void* context, Asking* asking) {
   if (threads > 1 && pool().run(threads, function, context, asking)) return;
@@ -295,9 +253,5 @@ void run_teams(int count, int threads, PartFunction function, void* context) {
 }
 
 void set_question(Question question) { the_question.store(question, std::memory_order_relaxed); }
-
-int num_threads() { return thread_setting().load(std::memory_order_relaxed); }
-
-void set_num_threads(int threads) { thread_setting().store(threads, std::memory_order_relaxed); }
 
 }  // namespace fusedrnn::cpu

@@ -91,12 +91,4 @@ void run_teams(int count, int threads, Function&& function) {
 using Question = void (*)();
 void set_question(Question question);
 
-// How many threads a call may use: FUSEDRNN_NUM_THREADS, else what affinity and the control group allow. Throws
-// std::invalid_argument when the variable holds something else than a number of threads.
-int num_threads();
-void set_num_threads(int threads);  // threads >= 1
-
-// For work that passes over values once: fewer are not worth waking anybody.
-FUSEDRNN_INLINE int threads_for(int64_t values) { return values < (1 << 15) ? 1 : num_threads(); }
-
 }  // namespace fusedrnn::cpu

@@ -17,7 +17,7 @@ Stepper<T>::Stepper(const std::vector<const PackedLayer<T>*>& layers, int64_t B)
   const int64_t gates = kCells[cell_].gates + 2;
   checked_product({layers_, B, gates, 2 * (sizes_.I + sizes_.H + sizes_.P + 64), static_cast<int64_t>(sizeof(T))});
   order_ = order_rows(sizes_, {});
-  plan_ = layers.front()->plan(sizes_, false);  // good for all layers, which differ in I alone
+  const std::vector<Plan> plans = make_plans(layers);
   carve(nullptr);
   memory_ = Buffer(bytes_);
   carve(memory_.data());
@@ -28,14 +28,33 @@ Stepper<T>::Stepper(const std::vector<const PackedLayer<T>*>& layers, int64_t B)
     problems_[turn].resize(layers.size());
     for (int64_t layer = 0; layer < layers_; ++layer) {
       fill_problem(layer, turn, layers[layer]->sizes().I);
-      tasks_[turn].push_back({&problems_[turn][layer], layers[layer]->weights(), layers[layer]->forward_panels(), plan_,
-                              order_.row.data(), order_.length.data(), nullptr, turn});
+      tasks_[turn].push_back({&problems_[turn][layer], layers[layer]->weights(), layers[layer]->forward_panels(),
+                              plans[layer], order_.row.data(), order_.length.data(), nullptr, turn});
       workspace = std::max(workspace, kernels().of<T>().cells[cell_].forward_workspace(tasks_[turn].back()));
     }
   }
   workspace_ = Buffer(workspace);
   for (auto& tasks : tasks_)
     for (ForwardTask<T>& task : tasks) task.workspace = workspace_.data();
+}
+
+// The layers differ in I alone. Threads that one of them has use for are woken for it in any case: those with use for
+// fewer go along, split as that one is.
+template <class T>
+std::vector<Plan> Stepper<T>::make_plans(const std::vector<const PackedLayer<T>*>& layers) {
+  std::vector<Plan> plans;
+  Plan widest;
+  for (const PackedLayer<T>* layer : layers) {
+    Sizes sizes = sizes_;
+    sizes.I = layer->sizes().I;
+    plans.push_back(layer->plan(sizes, false));
+    if (plans.back().threads > widest.threads) widest = plans.back();
+    cycles_ += plans.back().step_cycles;
+  }
+  for (Plan& plan : plans)
+    if (plan.threads < widest.threads) plan = widest;
+  threads_ = widest.threads;
+  return plans;
 }
 
 template <class T>
@@ -70,7 +89,7 @@ void Stepper<T>::step(bool from_ids, T* y) {
   first.ids = from_ids ? Sequence<const int64_t>{ids_, sizes_.B, 1} : Sequence<const int64_t>{};
   problems_[turn_].back().y.data = y;
   const std::vector<ForwardTask<T>>& tasks = tasks_[turn_];
-  run_team(plan_.threads, [&](Team& team, int thread) {
+  run_team(threads_, [&](Team& team, int thread) {
     for (const ForwardTask<T>& task : tasks) {
       forward_(task, team, thread);
       team.barrier();  // the next layer reads this one's output, and works where this one did

@@ -1,7 +1,7 @@
 // One step at a time: a stack of layers whose state stays here from one step to the next.
 //
 // A step is a forward problem with T == 1 for every layer, run by the kernel that runs whole sequences, so the bits are
-// the same. All of it is made ready once: problems, plan, workspace. A step allocates nothing.
+// the same. All of it is made ready once: problems, plans, workspace. A step allocates nothing.
 #pragma once
 
 #include <vector>
@@ -37,9 +37,10 @@ class Stepper {
 
   int64_t layers() const { return layers_; }
   const Sizes& sizes() const { return sizes_; }  // T == 1; I is that of the first layer
-  double cycles() const { return plan_.step_cycles * static_cast<double>(layers_); }  // a guess at one step
+  double cycles() const { return cycles_; }      // a guess at one step
 
  private:
+  std::vector<Plan> make_plans(const std::vector<const PackedLayer<T>*>& layers);
   void carve(char* base);
   void fill_problem(int64_t layer, int turn, int64_t inputs);
 
@@ -47,7 +48,8 @@ class Stepper {
   const int64_t layers_;
   Sizes sizes_;
   RowOrder order_;
-  Plan plan_;
+  int threads_ = 1;
+  double cycles_ = 0;
   void (*forward_)(const ForwardTask<T>&, Team&, int thread);
   int turn_ = 0;  // which of the two states is the present one: a step reads it and writes the other
   size_t bytes_ = 0;

@@ -11,20 +11,25 @@ from fusedrnn.backends import PackedLayer
 MAX_EXPLAINED = 2**31 - 1  # steps or rows
 
 
-def steps_and_rows(where: str, x_shape: Any, input_size: int, batch_first: bool) -> tuple[int, int]:
-    """T and B of a shape of x in the caller's axes."""
+def steps_and_rows(where: str, x_shape: Any, input_size: int, batch_first: bool, ids: bool) -> tuple[int, int]:
+    """T and B of a shape of x, or of the ids of a `OneHot`, in the caller's axes."""
     if not isinstance(x_shape, (tuple, list)):
         raise TypeError(f"{where}: x_shape must be a tuple of integers, got {checks.describe(x_shape)}")
     sizes = tuple(
         checks.integer(where, f"x_shape[{axis}]", size, 0, MAX_EXPLAINED) for axis, size in enumerate(x_shape)
     )
-    if len(sizes) not in (2, 3) or sizes[-1] != input_size:
-        raise ValueError(
-            f"{where}: x_shape must have 3 axes, or 2 unbatched, the last I = input_size = {input_size}, got {sizes}"
-        )
-    if len(sizes) == 2:
-        return sizes[0], 1
-    return (sizes[1], sizes[0]) if batch_first else (sizes[0], sizes[1])
+    if ids:
+        if len(sizes) not in (1, 2):
+            raise ValueError(f"{where}: x_shape must have 2 axes, or 1 unbatched, with ids=True, got {sizes}")
+        outer = sizes
+    else:
+        if len(sizes) not in (2, 3) or sizes[-1] != input_size:
+            rule = f"3 axes, or 2 unbatched, the last I = input_size = {input_size}"
+            raise ValueError(f"{where}: x_shape must have {rule}, got {sizes}")
+        outer = sizes[:-1]
+    if len(outer) == 1:
+        return outer[0], 1
+    return (outer[1], outer[0]) if batch_first else (outer[0], outer[1])
 
 
 def plans(
@@ -33,37 +38,38 @@ def plans(
     steps: int,
     rows: int,
     *,
+    ids: bool,
     bidirectional: bool,
     dropout: bool,
     training: bool,
 ) -> Iterator[str]:
     """A line for each layer, given its packed weights of one direction, and lines on what all have in common.
 
-    `kind` is cell and dtype, in words; with `dropout` something comes between the layers in training.
+    `kind` is cell and dtype, in words; the first layer is given x, or `ids`; with `dropout` something comes between the
+    layers in training.
     """
     passes = ["forward", "backward"] if training else ["forward"]
     alone = len(packs) == 1 or bidirectional or (dropout and training)
-    waves = {name: {} if alone else _wave(packs, steps, rows, name == "backward") for name in passes}
+    waves = {
+        name: [None] * len(packs) if alone else packs[0].plans_of_wave(packs, steps, rows, ids, name == "backward")
+        for name in passes
+    }
 
     def plan(layer: int, name: str) -> str:
-        if waves[name].get(layer) is not None:
+        if waves[name][layer] is not None:
             return f"layers as a wavefront, each {waves[name][layer]}"
-        pack, backward = packs[layer], name == "backward"
-        half = pack.plan_of_half(steps, rows, backward) if bidirectional else None
+        pack, call = packs[layer], (steps, rows, ids and layer == 0, name == "backward")
+        half = pack.plan_of_half(*call) if bidirectional else None
         if half is not None:
             return f"directions side by side, each {half}"
-        whole = pack.plan(steps, rows, backward)
+        whole = pack.plan(*call)
         return f"directions one after the other, each {whole}" if bidirectional else whole
 
     for layer in range(len(packs)):
         yield f"layer {layer}: {kind}, {'; '.join(f'{name}: {plan(layer, name)}' for name in passes)}"
-    yield "copies: x where its last axis is not contiguous or its memory not aligned; states likewise"
+    if ids:
+        yield "copies: ids that are not int64, or not C-contiguous or aligned; states likewise"
+    else:
+        yield "copies: x where its last axis is not contiguous or its memory not aligned; states likewise"
     if training:
         yield "copies: y, since backward reads the layer's own"
-
-
-def _wave(packs: Sequence[PackedLayer], steps: int, rows: int, backward: bool) -> dict[int, str | None]:
-    """What each layer runs as part of a wavefront, by layer."""
-    order = range(len(packs))[::-1] if backward else range(len(packs))
-    found = packs[0].plans_of_wave([packs[layer] for layer in order], steps, rows, backward)
-    return dict(zip(order, found, strict=True))

@@ -192,28 +192,40 @@ class Recurrent(RecurrentWeights):
         grads = {name: grads[name] for name in self._parameters}
         return dx, self._state_out(layout, dstate0), grads
 
-    def explain(self, x_shape: tuple[int, ...], *, training: bool = False) -> str:
+    def explain(self, x_shape: tuple[int, ...], *, training: bool = False, ids: bool = False) -> str:
         """Say what would run for an x of this shape: backend, instruction set, kernel, plan, copies.
 
         Parameters
         ----------
-        x_shape : shape of x as the layer takes it; `OneHot` has no input product, so its plan may have fewer threads
+        x_shape : shape of x as the layer takes it; with `ids` that of the ids of a `OneHot`, without the axis of I
         training : whether `forward` and `backward` are meant, or a call for inference
+        ids : whether x is a `OneHot`, which has no input product, so that its plan may have fewer threads
 
         Examples
         --------
         >>> print(fr.LSTM(8, 16, seed=0).explain((5, 1, 8)))  # doctest: +ELLIPSIS
         LSTM of x (T, B, I) = (5, 1, 8): backend cpu, instruction set ...
         layer 0: lstm, float32, forward: 1 thread, chunks of 5 steps...
+        >>> x = fr.OneHot(np.zeros((5, 1), int), 8)
+        >>> fr.LSTM(8, 16, seed=0).explain(x.ids.shape, ids=True).splitlines()[0]  # doctest: +ELLIPSIS
+        'LSTM of one-hot x (T, B, I) = (5, 1, 8): backend cpu, instruction set ...'
         """
         where = f"{type(self).__name__}.explain"
-        steps, rows = explanation.steps_and_rows(where, x_shape, self.input_size, self.batch_first)
-        training = checks.boolean(where, "training", training)
-        head = f"{type(self).__name__} of x (T, B, I) = ({steps}, {rows}, {self.input_size}): {self._backend.summary()}"
+        training, ids = checks.boolean(where, "training", training), checks.boolean(where, "ids", ids)
+        steps, rows = explanation.steps_and_rows(where, x_shape, self.input_size, self.batch_first, ids)
+        x = f"{'one-hot ' if ids else ''}x (T, B, I) = ({steps}, {rows}, {self.input_size})"
+        head = f"{type(self).__name__} of {x}: {self._backend.summary()}"
         packs = [self._packed(layer, 0) for layer in range(self.num_layers)]
         kind = f"{self._sizes.cell.name}, {self.dtype.name}"
         lines = explanation.plans(
-            packs, kind, steps, rows, bidirectional=self.bidirectional, dropout=self.dropout > 0, training=training
+            packs,
+            kind,
+            steps,
+            rows,
+            ids=ids,
+            bidirectional=self.bidirectional,
+            dropout=self.dropout > 0,
+            training=training,
         )
         return "\n".join([head, *lines])
 

@@ -7,8 +7,7 @@ or memory is misaligned, and for states and lengths, which are small.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,8 +63,7 @@ class OneHot:
         self.ids = ids
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """One call's input, time-major: `x` (T, B, I) or `ids` (T, B), the other one None."""
 
     x: np.ndarray | None
@@ -77,8 +75,7 @@ class Batch:
     states: tuple[np.ndarray, ...] | None  # h (L*D, B, P), further ones (L*D, B, H)
 
 
-@dataclass(frozen=True)
-class Layout:
+class Layout(NamedTuple):
     """The user's axes, and the sizes that arrays must have."""
 
     where: str  # "lstm", for messages
@@ -93,7 +90,7 @@ class Layout:
 
     def named(self, where: str) -> Layout:
         """The same layout for messages of another function."""
-        return replace(self, where=where)
+        return self._replace(where=where)
 
     def batch(self, x: Any, state: Any, lengths: Any, reset: Any) -> Batch:
         """Check all arguments of a forward call; see api of the layers for what they may be."""
@@ -157,25 +154,24 @@ class Layout:
 
     def states(self, name: str, value: Any, rows: int) -> tuple[np.ndarray, ...]:
         """Check a state in the user's form, and return its parts as C-contiguous (L*D, B, width) arrays."""
-        parts = (value,)
-        labels = [name]
-        if len(self.state_widths) > 1:
-            labels = [f"{name}[{k}]" for k in range(len(self.state_widths))]
-            if not isinstance(value, (tuple, list)) or len(value) != len(self.state_widths):
+        widths = self.state_widths
+        parts, labels = (value,), [name]
+        if len(widths) > 1:
+            if not isinstance(value, (tuple, list)) or len(value) != len(widths):
                 raise TypeError(
-                    f"{self.where}: {name} must be a tuple of {len(self.state_widths)} arrays (h, c), "
-                    f"got {checks.describe(value)}"
+                    f"{self.where}: {name} must be a tuple of {len(widths)} arrays (h, c), got {checks.describe(value)}"
                 )
-            parts = tuple(value)
+            parts, labels = tuple(value), [f"{name}[{k}]" for k in range(len(widths))]
         checked = []
-        for k, (label, part, width) in enumerate(zip(labels, parts, self.state_widths, strict=True)):
+        letter = "P" if widths[0] != widths[-1] else "H"
+        for label, part, width in zip(labels, parts, widths, strict=True):
             part = self.backend.array(self.where, label, part, self.dtype)
-            letter = "P" if k == 0 and len(set(self.state_widths)) > 1 else "H"
             if self.unbatched:
                 checks.shape(self.where, label, part, f"(L*D, {letter})", (self.state_rows, width))
                 part = part[:, None]
             else:
                 checks.shape(self.where, label, part, f"(L*D, B, {letter})", (self.state_rows, rows, width))
+            letter = "H"
             checked.append(self.backend.dense(part))
         return tuple(checked)
 

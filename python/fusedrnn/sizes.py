@@ -53,20 +53,25 @@ class Sizes:
         """States of all layers and directions, L*D."""
         return self.num_layers * self.directions
 
-    def shapes(self, layer: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of one layer and direction by PyTorch's prefixes, in its order."""
+    @cached_property
+    def shapes(self) -> list[dict[str, tuple[int, ...]]]:
+        """Of each layer: shapes of one direction by PyTorch's prefixes, in its order."""
+        return [self._shapes(self.columns if layer else self.input_size) for layer in range(self.num_layers)]
+
+    def _shapes(self, inputs: int) -> dict[str, tuple[int, ...]]:
         gates = self.cell.gates * self.hidden_size
-        shapes: dict[str, tuple[int, ...]] = {
-            "weight_ih": (gates, self.input_size if layer == 0 else self.columns),
-            "weight_hh": (gates, self.output_size),
-        }
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (gates, inputs), "weight_hh": (gates, self.output_size)}
         if self.bias:
             shapes |= {"bias_ih": (gates,), "bias_hh": (gates,)}
         if self.proj_size:
             shapes["weight_hr"] = (self.proj_size, self.hidden_size)
         return shapes
 
-    def names(self, layer: int, direction: int) -> dict[str, str]:
-        """The names of one layer and direction by prefix."""
-        suffix = f"_l{layer}" + ("_reverse" if direction else "")
-        return {prefix: prefix + suffix for prefix in self.shapes(layer)}
+    @cached_property
+    def names(self) -> list[list[dict[str, str]]]:
+        """Of each layer, by direction: the names by prefix."""
+        suffixes = ("", "_reverse")[: self.directions]
+        return [
+            [{prefix: f"{prefix}_l{layer}{suffix}" for prefix in shapes} for suffix in suffixes]
+            for layer, shapes in enumerate(self.shapes)
+        ]

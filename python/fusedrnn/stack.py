@@ -7,7 +7,6 @@ what they write. Everything is time-major: x (T, B, I), y (T, B, D*P), states (L
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,8 +23,7 @@ Waiting = list[tuple[int, list[tuple[Any, ...]]]]  # layers, and the arguments o
 PREFIXES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")  # in the kernels' order
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """What backward needs of one layer: its input (None: ids), its output, the kernel's values by direction.
 
     With ``segment > 0`` these are the states that enter segments of so many steps.
@@ -89,14 +87,8 @@ class Stack(NamedTuple):
         """
         if self.sizes.num_layers == 1 or self.sizes.directions == 2 or drop is not None:
             return 1
-        packs = [packs[0] for packs in self.packs]
-        most = packs[0].most_together()
-        if most == 1:
-            return 1
-        if backward:
-            packs.reverse()
-        plans = packs[0].plans_of_wave(packs, self.batch.steps, self.batch.rows, backward)
-        return most if any(plans) else 1
+        packs, batch = [packs[0] for packs in self.packs], self.batch
+        return packs[0].together(packs, batch.steps, batch.rows, batch.ids is not None, backward)
 
     def _run(self, waiting: Waiting, *, backward: bool) -> None:
         """Both directions of a layer, or a few layers that have one."""
@@ -167,7 +159,7 @@ class Stack(NamedTuple):
                 (layer, self._backward_arguments(layer, below, d_layer, dstate_after, inside, dstate0, gradients))
             )
             for direction, values in enumerate(gradients):
-                grads |= {name: values[prefix] for prefix, name in self.sizes.names(layer, direction).items()}
+                grads |= {name: values[prefix] for prefix, name in self.sizes.names[layer][direction].items()}
             if len(waiting) == together or layer == 0:
                 self._run(waiting, backward=True)
                 waiting = []
@@ -206,7 +198,7 @@ class Stack(NamedTuple):
                 self._states_at(dstate_after, layer, direction),
                 dx[direction],
                 self._states_at(dstate0, layer, direction),
-                tuple(gradients[direction].get(prefix) for prefix in PREFIXES),
+                tuple(map(gradients[direction].get, PREFIXES)),
             )
             for direction in range(self.sizes.directions)
         ]
@@ -219,18 +211,18 @@ class Stack(NamedTuple):
 
     def _new_gradients(self, layer: int) -> list[Gradients]:
         """Of the weights, by direction and prefix."""
-        shapes = self.sizes.shapes(layer)
+        shapes = self.sizes.shapes[layer]
         return [{prefix: self._empty(shape) for prefix, shape in shapes.items()} for _ in range(self.sizes.directions)]
 
     def _new_states(self) -> States:
         sizes, rows = self.sizes, self.batch.rows
-        return tuple(self._empty((sizes.state_rows, rows, width)) for width in sizes.state_widths)
+        return tuple([self._empty((sizes.state_rows, rows, width)) for width in sizes.state_widths])
 
     def _states_at(self, states: States | None, layer: int, direction: int) -> Values:
         if states is None:
             return (None,) * self.sizes.cell.states
         at = layer * self.sizes.directions + direction
-        return tuple(part[at] for part in states)
+        return tuple([part[at] for part in states])
 
     def _columns(self, value: np.ndarray, direction: int) -> np.ndarray:
         """One direction's columns of y (T, B, D*P)."""
@@ -260,4 +252,4 @@ class Stack(NamedTuple):
             (steps, rows, cell.states - 1, hidden) if cell.states > 1 else None,
             (steps, rows, hidden) if self.sizes.proj_size else None,
         )
-        return tuple(None if shape is None else self._empty(shape) for shape in shapes)
+        return tuple([None if shape is None else self._empty(shape) for shape in shapes])

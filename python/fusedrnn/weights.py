@@ -94,8 +94,8 @@ class RecurrentWeights(Module):
         generator = initial_generator(self.seed)
         for layer in range(self.num_layers):
             for direction in range(self._sizes.directions):
-                names = self._sizes.names(layer, direction)
-                for prefix, shape in self._sizes.shapes(layer).items():
+                names = self._sizes.names[layer][direction]
+                for prefix, shape in self._sizes.shapes[layer].items():
                     value = initialise(draw, names[prefix], shape, generator, self.dtype, where=where)
                     self._add_parameter(names[prefix], self._backend.own(value))
 
@@ -119,7 +119,7 @@ class RecurrentWeights(Module):
         packs, fresh = self._packs, self._writers > 0
         pack = None if fresh else packs.get((layer, direction))
         if pack is None:
-            names = self._sizes.names(layer, direction)
+            names = self._sizes.names[layer][direction]
             weights = {prefix: self._parameters[name] for prefix, name in names.items()}
             pack = self._backend.pack(
                 self._sizes.cell.name,

@@ -70,10 +70,6 @@ class PackedLayer(Protocol):
         """Backward of both directions of a layer, likewise."""
 
     @staticmethod
-    def most_together() -> int:
-        """How many layers a call of `forward_wave` or `backward_wave` has any use for."""
-
-    @staticmethod
     def forward_wave(layers: Any, arguments: Any) -> None:
         """Run layers one upon the other, each with its arguments of `forward`: x of each is y of the one before it."""
 
@@ -82,16 +78,23 @@ class PackedLayer(Protocol):
         """Backward of layers from the last one down: dy of each is dx of the one before it."""
 
     @staticmethod
-    def plans_of_wave(layers: Any, steps: int, rows: int, backward: bool) -> list[str | None]:
-        """What each of these would run as part of a wavefront; None if it would not."""
+    def together(layers: Any, steps: int, rows: int, ids: bool, backward: bool) -> int:
+        """How many of all layers, from the first one up, a call of `forward_wave` or `backward_wave` has use for.
+
+        1 where none would run as a wavefront. The first one is given ids in place of x, or not.
+        """
+
+    @staticmethod
+    def plans_of_wave(layers: Any, steps: int, rows: int, ids: bool, backward: bool) -> list[str | None]:
+        """What each of these would run as part of a wavefront, in words; None if it would not."""
 
     def segment_steps(self, steps: int, rows: int, every: int) -> int:
         """Steps between two states that forward keeps, for a backward that computes the others again."""
 
-    def plan(self, steps: int, rows: int, backward: bool) -> str:
-        """What would run, in words."""
+    def plan(self, steps: int, rows: int, ids: bool, backward: bool) -> str:
+        """What would run, in words; given ids in place of x, or not."""
 
-    def plan_of_half(self, steps: int, rows: int, backward: bool) -> str | None:
+    def plan_of_half(self, steps: int, rows: int, ids: bool, backward: bool) -> str | None:
         """What each direction of a layer would run if both run side by side; None if they would not."""
 
 

@@ -56,7 +56,7 @@ class Layer:
         return made
 
     @staticmethod
-    def most_together() -> int:
+    def together(layers: list[Layer], steps: int, rows: int, ids: bool, backward: bool) -> int:
         return 1  # launches follow one another
 
     @staticmethod
@@ -70,7 +70,7 @@ class Layer:
             layer.backward(*its)
 
     @staticmethod
-    def plans_of_wave(layers: list[Layer], steps: int, rows: int, backward: bool) -> list[str | None]:
+    def plans_of_wave(layers: list[Layer], steps: int, rows: int, ids: bool, backward: bool) -> list[str | None]:
         return [None] * len(layers)
 
     def segment_steps(self, steps: int, rows: int, every: int) -> int:
@@ -80,10 +80,10 @@ class Layer:
         chunk = chunk_steps(rows)
         return -(-every // chunk) * chunk
 
-    def plan(self, steps: int, rows: int, backward: bool) -> str:
+    def plan(self, steps: int, rows: int, ids: bool, backward: bool) -> str:
         return str(self._plan(steps, rows, 1, backward))
 
-    def plan_of_half(self, steps: int, rows: int, backward: bool) -> str | None:
+    def plan_of_half(self, steps: int, rows: int, ids: bool, backward: bool) -> str | None:
         return self._plan(steps, rows, 2, backward)
 
     def _plan(self, steps: int, rows: int, directions: int, backward: bool) -> str | None:

@@ -54,9 +54,7 @@ def test_many_rows(gpu: Any, monkeypatch: pytest.MonkeyPatch, case: Case, dtype:
 
 @pytest.mark.parametrize("tier", TIERS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_order_of_threads_does_not_matter(
-    gpu: Any, monkeypatch: pytest.MonkeyPatch, cell: str, tier: str
-) -> None:
+def test_the_order_of_threads_does_not_matter(gpu: Any, monkeypatch: pytest.MonkeyPatch, cell: str, tier: str) -> None:
     """On the emulated device they run in an order that is drawn: one that fails to wait finds what is not yet there."""
     monkeypatch.setenv("FUSEDRNN_TIER", tier)
     monkeypatch.setenv("FUSEDRNN_EMULATED_MULTIPROCESSORS", "12")

@@ -82,6 +82,7 @@ SHARED_OPTIONS = {
     "bidirectional": False,
     "init": "torch",
     "dtype": "float32",
+    "precision": "ieee",
     "device": "cpu",
     "seed": None,
 }
@@ -135,6 +136,7 @@ def test_settings_can_be_read():
     assert (lstm.input_size, lstm.hidden_size, lstm.num_layers, lstm.proj_size) == (3, 5, 2, 2)
     assert (lstm.bias, lstm.batch_first, lstm.bidirectional) == (True, True, True)
     assert (lstm.dropout, lstm.dtype, lstm.device, lstm.seed) == (0.5, np.dtype("float64"), "cpu", 9)
+    assert lstm.precision == "ieee"
     assert fr.RNN(3, 5, nonlinearity="relu").nonlinearity == "relu"
 
 

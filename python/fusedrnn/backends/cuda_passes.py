@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,7 @@ from fusedrnn.backends.cuda_parts import Array, parts, stream
 from fusedrnn.backends.cuda_places import Lengths, Places
 from fusedrnn.backends.cuda_products import matrix_product, transposed_product
 from fusedrnn.backends.cuda_running import running_states
-
-if TYPE_CHECKING:
-    from fusedrnn.backends.cuda_layer import Layer
+from fusedrnn.backends.cuda_weights import Weights
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Run:
 
     def __init__(
         self,
-        layer: Layer,
+        layer: Weights,
         places: Places,
         state_in: tuple[Any, ...],
         y: Array,
@@ -97,7 +95,7 @@ class Forward:
 
     def __init__(
         self,
-        layer: Layer,
+        layer: Weights,
         x: Any,
         ids: Any,
         state_in: tuple[Any, ...],
@@ -138,7 +136,7 @@ class Backward:
 
     def __init__(
         self,
-        layer: Layer,
+        layer: Weights,
         x: Any,
         ids: Any,
         state_in: tuple[Any, ...],

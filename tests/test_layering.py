@@ -138,7 +138,7 @@ LEVEL = {part: level for level, line in enumerate(LEVELS) for part in line.split
 # `cli` and `bench` ask it only which instruction set runs, and what the processor can do at most.
 KNOW_THE_KERNELS = {
     "backends.cpu",
-    "backends.cuda_layer",
+    "backends.cuda_weights",
     "optim.kernels",
     "threads",
     "weights",

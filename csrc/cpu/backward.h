@@ -49,7 +49,7 @@ class BackwardPass {
     if (p_.checkpoints.steps == 0) {
       if (!go_back(everything(), 0, clock_.steps(), team, thread)) return;
     } else {
-      const Share share = share_of<T>(sizes_, task_.plan, team, thread);
+      const Share share = share_of<T>(sizes_, task_.plan, clock_, team, thread);
       for (int64_t end = clock_.steps(), begin; end > 0; end = begin) {
         begin = larger(0, end - p_.checkpoints.steps);
         const Kept kept = recomputation_.run(begin, end, share, team, thread);

@@ -49,7 +49,7 @@ class ForwardOfRows {
     clear_padding(p_.y, sizes_.P, sizes_, clock_, thread, team.size());
     if (thread == 0) fill_pointers();
     team.barrier();
-    for (Bundle<T> bundle(sizes_.B, thread, team.size()); bundle.count > 0; bundle.next()) {
+    for (Bundle<T> bundle(clock_, thread, team.size()); bundle.count > 0; bundle.next()) {
       enter(bundle, thread);
       for (int64_t s = 0, steps = clock_.length[bundle.first_row(0)]; s < steps; ++s) {
         if (p_.checkpoints.enters(s, clock_.steps())) keep_states(s, bundle, thread);

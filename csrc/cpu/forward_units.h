@@ -53,7 +53,7 @@ class ForwardOfUnits {
   size_t workspace_bytes() const { return carver_.used(); }
 
   void run(Team& team, int thread) const {
-    const Share share = share_of<T>(sizes_, task_.plan, team, thread);
+    const Share share = share_of<T>(sizes_, task_.plan, clock_, team, thread);
     for (int64_t j = thread; j < larger(hidden_, outputs_); j += team.size()) zeros_[j] = T(0);
     clear_padding(p_.y, sizes_.P, sizes_, clock_, thread, team.size());
     enter(share);

@@ -8,7 +8,7 @@
 namespace fusedrnn::FUSEDRNN_ISA {
 
 // The blocks that a thread takes through the steps together, each W rows from a multiple of W in the order on. Blocks
-// are dealt out like cards, so that every thread gets long rows and short ones.
+// are dealt out as rows are, see share_of.
 template <class T>
 class Bundle {
   static constexpr int64_t W = Vec<T>::kWidth;
@@ -16,8 +16,12 @@ class Bundle {
  public:
   static constexpr int kMost = Tiles<T, 1>::kMaxGroups;
 
-  Bundle(int64_t rows, int thread, int threads)
-      : rows_(rows), blocks_(divide_up(rows, W)), first_(thread), stride_(threads) {
+  Bundle(const Clock& clock, int thread, int threads)
+      : rows_(clock.rows), end_(divide_up(rows_, W)), first_(thread), stride_(threads) {
+    if (clock.extent.lengths == nullptr) {
+      const Range part = part_of(end_, thread, threads);
+      first_ = part.begin, end_ = part.end, stride_ = 1;
+    }
     count = count_from(first_);
   }
   void next() {
@@ -46,12 +50,11 @@ class Bundle {
 
  private:
   int count_from(int64_t first) const {
-    return first >= blocks_ ? 0 : static_cast<int>(smaller(kMost, divide_up(blocks_ - first, stride_)));
+    return first >= end_ ? 0 : static_cast<int>(smaller(kMost, divide_up(end_ - first, stride_)));
   }
 
-  const int64_t rows_, blocks_;
-  int64_t first_;
-  const int64_t stride_;
+  const int64_t rows_;
+  int64_t end_, first_, stride_;  // blocks
 };
 
 // Values of a bundle, for every thread: [column][lane] of each block, one block after the other.

@@ -10,7 +10,7 @@
 
 namespace fusedrnn::cpu {
 
-constexpr size_t kSmallMemory = 64 << 10;  // less is not kept: the system's allocator is good at that
+constexpr size_t kSmallMemory = 16 << 10;  // less is not kept: the system's allocator is good at that
 
 // `bytes` bytes, aligned to 64. Throws std::bad_alloc. Any thread may call both.
 char* take_memory(size_t bytes);

@@ -19,7 +19,9 @@ constexpr double kMoving = 1.5;  // what rows in lanes cost more, since all that
 constexpr double kBarrierCycles = 400;
 constexpr double kUneven = 0.05;  // of a step, by which the slowest thread is later than the others: all wait for it
 constexpr int64_t kWaves = 16;    // chunks of layers as a wavefront: the last layer begins so much later than the first
-constexpr double kForkCycles = 8000;            // wake the workers, share the work out, join
+constexpr double kForkCycles = 24000;           // wake the workers, who may be asleep, share the work out, join
+constexpr double kExchangeCycles = 12000;       // backward, a chunk: meet, and read what the others have made
+constexpr double kBackwardWork = 2;             // of backward over forward
 constexpr int64_t kGateBytes = 512 << 10;       // input products of a chunk, a thread
 constexpr int64_t kGradientBytes = 2560 << 10;  // gate gradients of a chunk
 
@@ -57,7 +59,8 @@ bool rows_in_lanes(const PlanInput& in) {
   return in.vector_width > 1 && kMoving * static_cast<double>(by_rows) < static_cast<double>(by_units);
 }
 
-Plan choose_for_rows_in_lanes(const PlanInput& in) {
+// `overhead`: cycles of a call that threads cost, whatever the steps.
+Plan choose_for_rows_in_lanes(const PlanInput& in, double overhead) {
   const Sizes& s = in.sizes;
   const int64_t blocks = divide_up(s.B, in.vector_width);
   const double multiply = static_cast<double>(in.gates * (s.I + s.P)) / kFmaPerCycle;
@@ -65,17 +68,17 @@ Plan choose_for_rows_in_lanes(const PlanInput& in) {
   const int threads = static_cast<int>(std::min<int64_t>(in.threads, blocks));
   const double alone = block_cycles * static_cast<double>(blocks);
   const double together = block_cycles * static_cast<double>(divide_up(blocks, std::max(1, threads)));
-  const bool fork = static_cast<double>(s.T) * (alone - together) > kForkCycles;
+  const bool fork = static_cast<double>(s.T) * (alone - together) > overhead;
   Plan plan;
   plan.lanes = Lanes::kRows;
   plan.threads = fork ? threads : 1;
   plan.step_cycles = fork ? together : alone;
-  plan.cycles = static_cast<double>(s.T) * plan.step_cycles + (fork ? kForkCycles : 0);
+  plan.cycles = static_cast<double>(s.T) * plan.step_cycles + (fork ? overhead : 0);
   return plan;
 }
 
-Plan choose(const PlanInput& in) {
-  if (rows_in_lanes(in)) return choose_for_rows_in_lanes(in);
+Plan choose(const PlanInput& in, double overhead) {
+  if (rows_in_lanes(in)) return choose_for_rows_in_lanes(in, overhead);
   const Sizes& s = in.sizes;
   Plan best;
   best.step_cycles = step_cycles(in, s.B, s.H);
@@ -87,7 +90,7 @@ Plan choose(const PlanInput& in) {
     const double cycles = split == Split::kRows
                               ? step_cycles(in, divide_up(s.B, threads), s.H)
                               : (1 + kUneven) * step_cycles(in, s.B, divide_up(s.H, threads)) + kBarrierCycles;
-    const double total = cycles * static_cast<double>(s.T) + kForkCycles;
+    const double total = cycles * static_cast<double>(s.T) + overhead;
     if (total < best.cycles) {
       best.cycles = total;
       best.threads = threads;
@@ -101,7 +104,7 @@ Plan choose(const PlanInput& in) {
 }  // namespace
 
 Plan plan_forward(const PlanInput& in) {
-  Plan plan = choose(in);
+  Plan plan = choose(in, kForkCycles);
   const Sizes& s = in.sizes;
   plan.chunk_steps = plan.split == Split::kRows ? chunk_of(in, divide_up(s.B, plan.threads), s.H)
                                                 : chunk_of(in, s.B, divide_up(s.H, plan.threads));
@@ -109,11 +112,13 @@ Plan plan_forward(const PlanInput& in) {
 }
 
 Plan plan_backward(const PlanInput& in) {
-  Plan plan = choose(in);
   const Sizes& s = in.sizes;
   const int64_t row_bytes = s.H * in.gates * in.element_bytes * (in.one_gate_gradient ? 1 : 2);
   const int64_t rows = std::clamp<int64_t>(kGradientBytes / row_bytes, 48, 256);
-  plan.chunk_steps = std::clamp<int64_t>(rows / std::max<int64_t>(1, s.B), 1, std::max<int64_t>(1, s.T));
+  const int64_t chunk = std::clamp<int64_t>(rows / std::max<int64_t>(1, s.B), 1, std::max<int64_t>(1, s.T));
+  // Cycles are those of forward: what comes on top counts half.
+  Plan plan = choose(in, (kForkCycles + static_cast<double>(divide_up(s.T, chunk)) * kExchangeCycles) / kBackwardWork);
+  plan.chunk_steps = chunk;
   return plan;
 }
 

@@ -60,25 +60,6 @@ FUSEDRNN_INLINE Range part_of(int64_t count, int part, int parts) {
   return {count * part / parts, count * (part + 1) / parts};
 }
 
-// The rows at positions first, first + stride, .. of the order, the groups of units and the groups of outputs of a
-// thread. Rows are dealt out like cards, so that every thread gets long ones and short ones.
-struct Share {
-  int64_t first, stride;
-  Range units, outputs;
-
-  // How many of the first `live` positions are the thread's.
-  FUSEDRNN_INLINE int64_t count(int64_t live) const { return live <= first ? 0 : (live - first + stride - 1) / stride; }
-  FUSEDRNN_INLINE int64_t position(int64_t i) const { return first + i * stride; }
-};
-
-template <class T>
-FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Team& team, int thread) {
-  const int threads = team.size();
-  const int64_t units = groups_of<T>(sizes.H), outputs = groups_of<T>(sizes.P);
-  if (plan.split == Split::kUnits) return {0, 1, part_of(units, thread, threads), part_of(outputs, thread, threads)};
-  return {thread, threads, {0, units}, {0, outputs}};
-}
-
 // When rows live and where in time they are. Step s is counted from where a row starts; m is a position in the order.
 struct Clock {
   const Extent& extent;
@@ -113,6 +94,33 @@ struct Clock {
     return *extent.reset.at(t, row[m]) != 0;
   }
 };
+
+// `most` rows at positions first, first + stride, .. of the order, the groups of units and the groups of outputs of a
+// thread.
+struct Share {
+  int64_t first, stride, most;
+  Range units, outputs;
+
+  // How many of the first `live` positions are the thread's.
+  FUSEDRNN_INLINE int64_t count(int64_t live) const {
+    return live <= first ? 0 : smaller(most, (live - first + stride - 1) / stride);
+  }
+  FUSEDRNN_INLINE int64_t position(int64_t i) const { return first + i * stride; }
+};
+
+// Rows of all lengths are dealt out like cards, so that every thread gets long ones and short ones. Where all are
+// equally long each thread has neighbours: rows that lie side by side share cache lines, and processors fetch a few
+// lines more than were asked for, out of one another's hands.
+template <class T>
+FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock& clock, const Team& team, int thread) {
+  const int threads = team.size();
+  const Range units{0, groups_of<T>(sizes.H)}, outputs{0, groups_of<T>(sizes.P)};
+  if (plan.split == Split::kUnits)
+    return {0, 1, sizes.B, part_of(units.end, thread, threads), part_of(outputs.end, thread, threads)};
+  if (clock.extent.lengths != nullptr) return {thread, threads, sizes.B, units, outputs};
+  const Range rows = part_of(sizes.B, thread, threads);
+  return {rows.begin, 1, rows.end - rows.begin, units, outputs};
+}
 
 // h before step s of position m, (P) values; zeros where there was none or a reset cuts it off.
 template <class T>

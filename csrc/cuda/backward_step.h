@@ -13,6 +13,13 @@
 
 namespace fusedrnn::cuda {
 
+// W_hh^T as the product with gate gradients reads it.
+template <class T>
+FUSEDRNN_INLINE Factor<T> w_hh_turned(const BackwardLoop<T>& p, int64_t gates) {
+  if (p.w_hh_turned != nullptr) return {p.w_hh_turned, 1, gates, 0};
+  return {p.w_hh, p.sizes.P, 1, 0};
+}
+
 // The row of gate gradients that dh of step s is made from; nullptr where nothing comes from a later step.
 template <class T>
 FUSEDRNN_INLINE const T* gradient_after(const BackwardLoop<T>& p, int64_t gates, int64_t s, int64_t m) {
@@ -117,26 +124,26 @@ FUSEDRNN_INLINE void undo_output(const BackwardLoop<T>& p, int64_t s, int64_t m,
     undo_unit<Cell>(p, s, m, j, dh, hand_on);
 }
 
-template <class Cell, class T, int R>
-__global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
+template <class Cell, class T, class Tiles>
+__global__ void __launch_bounds__(Tiles::kThreads)
     backward_step_kernel(const __grid_constant__ Directions<BackwardLoop<T>> loops, const int64_t s) {
   const StepTile at(loops.count);
   const BackwardLoop<T>& p = loops.of[at.direction];
   const int64_t gates = Cell::kGates * p.sizes.H, P = p.sizes.P;
-  multiply_tile<T, 1, R>(
-      at.tile, p.rows.live(s < 0 ? 0 : s), P, gates, Factor<T>{p.w_hh, P, 1, 0},
+  Tiles::multiply(
+      at.tile, p.rows.live(s < 0 ? 0 : s), P, gates, w_hh_turned(p, gates),
       [&](int64_t m) { return gradient_after(p, gates, s, m); },
       [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_output<Cell>(p, s, m, j, sums[0]); });
 }
 
 // The gradient of the cell's output, W_hr^T (dy_t + dh), and the cell.
-template <class Cell, class T, int R>
-__global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
+template <class Cell, class T, class Tiles>
+__global__ void __launch_bounds__(Tiles::kThreads)
     unproject_step_kernel(const __grid_constant__ Directions<BackwardLoop<T>> loops, const int64_t s) {
   const StepTile at(loops.count);
   const BackwardLoop<T>& p = loops.of[at.direction];
   const int64_t H = p.sizes.H, P = p.sizes.P;
-  multiply_tile<T, 1, R>(
+  Tiles::multiply(
       at.tile, p.rows.live(s), H, P, Factor<T>{p.w_hr, H, 1, 0},
       [&](int64_t m) -> const T* { return p.doutput + (p.rows.place(s, m) - p.part.place) * P; },
       [&](int64_t m, int64_t j, const Wide<T>* sums) { undo_unit<Cell>(p, s, m, j, sums[0]); });

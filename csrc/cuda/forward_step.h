@@ -85,26 +85,27 @@ FUSEDRNN_INLINE T forward_unit(const ForwardLoop<T>& p, int64_t s, int64_t m, in
   return output;
 }
 
-template <class Cell, class T, int R>
-__global__ void __launch_bounds__(Tile<T, Cell::kGates, R>::kThreads)
+// Tiles: how the product is made, `Tile` or `TensorTiles`.
+template <class Cell, class T, class Tiles>
+__global__ void __launch_bounds__(Tiles::kThreads)
     forward_step_kernel(const __grid_constant__ Directions<ForwardLoop<T>> loops, const int64_t s) {
   const StepTile at(loops.count);
   const ForwardLoop<T>& p = loops.of[at.direction];
   const Factor<T> w_hh{p.w_hh, 1, p.sizes.P, p.sizes.H * p.sizes.P};
   const Sequence<const T> y{p.y.data, p.y.step_stride, p.y.row_stride};
-  multiply_tile<T, Cell::kGates, R>(
+  Tiles::multiply(
       at.tile, p.rows.live(s), p.sizes.H, p.sizes.P, w_hh, [&](int64_t m) { return output_before(p, y, s, m); },
       [&](int64_t m, int64_t j, const Wide<T>* sums) { forward_unit<Cell>(p, s, m, j, sums); });
 }
 
 // y_t = W_hr h'
-template <class T, int R>
-__global__ void __launch_bounds__(Tile<T, 1, R>::kThreads)
+template <class T, class Tiles>
+__global__ void __launch_bounds__(Tiles::kThreads)
     project_step_kernel(const __grid_constant__ Directions<ForwardLoop<T>> loops, const int64_t s) {
   const StepTile at(loops.count);
   const ForwardLoop<T>& p = loops.of[at.direction];
   const int64_t H = p.sizes.H, P = p.sizes.P;
-  multiply_tile<T, 1, R>(
+  Tiles::multiply(
       at.tile, p.rows.live(s), P, H, Factor<T>{p.w_hr, 1, H, 0},
       [&](int64_t m) -> const T* {
         if (p.saved.raw == nullptr) return p.raw + p.rows.batch(m) * H;

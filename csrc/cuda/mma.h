@@ -1,6 +1,6 @@
 // One product of tensor cores: c (16, 8) += a (16, 16) b (16, 8) in float, by the 32 threads of a warp together.
 //
-// tensor_tile.h says what a thread holds. Two bytes a number are one instruction (PTX ISA, mma.m16n8k16), floats two,
+// fragment.h says what a thread holds. Two bytes a number are one instruction (PTX ISA, mma.m16n8k16), floats two,
 // which read 19 bits of them (mma.m16n8k8 of tf32): round_tensor has rounded the rest away.
 #pragma once
 
@@ -10,7 +10,7 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cuda/tensor_tile.h"
+#include "cuda/fragment.h"
 
 namespace fusedrnn::cuda {
 
@@ -33,7 +33,7 @@ struct Registers {
   __device__ explicit Registers(const Held& held) { memcpy(word, held.number, sizeof word); }
 };
 
-__device__ inline void multiply_tensor(float (&c)[4], const TileLeft<__half>& left, const TileRight<__half>& right) {
+__device__ inline void multiply_tensor(float (&c)[4], const FragmentA<__half>& left, const FragmentB<__half>& right) {
   const Registers a(left);
   const Registers b(right);
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
@@ -41,8 +41,8 @@ __device__ inline void multiply_tensor(float (&c)[4], const TileLeft<__half>& le
                : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b.word[0]), "r"(b.word[1]));
 }
 
-__device__ inline void multiply_tensor(float (&c)[4], const TileLeft<__nv_bfloat16>& left,
-                                       const TileRight<__nv_bfloat16>& right) {
+__device__ inline void multiply_tensor(float (&c)[4], const FragmentA<__nv_bfloat16>& left,
+                                       const FragmentB<__nv_bfloat16>& right) {
   const Registers a(left);
   const Registers b(right);
   asm volatile(
@@ -51,7 +51,7 @@ __device__ inline void multiply_tensor(float (&c)[4], const TileLeft<__nv_bfloat
       : "r"(a.word[0]), "r"(a.word[1]), "r"(a.word[2]), "r"(a.word[3]), "r"(b.word[0]), "r"(b.word[1]));
 }
 
-__device__ inline void multiply_tensor(float (&c)[4], const TileLeft<float>& left, const TileRight<float>& right) {
+__device__ inline void multiply_tensor(float (&c)[4], const FragmentA<float>& left, const FragmentB<float>& right) {
   const Registers a(left);
   const Registers b(right);
 #pragma unroll

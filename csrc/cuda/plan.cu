@@ -24,10 +24,12 @@ constexpr double kHandedOnAUs = 32 / 4 * 1700.0;  // numbers that a block puts i
 constexpr double kTermsAUs = 128 * 1700.0;        // multiply-adds of one multiprocessor in float32
 constexpr double kSharedPart = 0.5;               // of them from shared memory
 constexpr double kStreamedPart = 0.35;            // and where tiles of the weights are loaded again, tier step
+constexpr double kTensorBytesAUs = 600 * 1700.0;  // of one factor, one multiprocessor on tensor cores, tier step
 constexpr double kSharedBytesAUs = 128 * 1700.0;  // one multiprocessor, from its shared memory
 constexpr double kFarBytesAUs = 64 * 1700.0;      // one multiprocessor, from the second-level cache
 constexpr double kChipBytesAUs = 5500.0e3;        // all of them together
 constexpr int64_t kStepUnits = 16, kStepRows = 32, kStepFewRows = 8;  // tiles of tier step
+constexpr int64_t kTensorUnits = 64, kPieceBytes = 16;                // see cuda/tensor_tiles.h
 constexpr int kMostUnits = 64;                                        // of a block in tier grid
 constexpr int kClusters[] = {2, 4, 8, 16};
 constexpr int kTogether = 16;  // multiprocessors that clusters may be cut from; each has a few more
@@ -78,16 +80,19 @@ double total_us(const Plan& plan, const PlanInput& in) {
 }
 
 Plan step_plan(const Device& device, const PlanInput& in) {
-  const int64_t tile_rows = in.rows <= kStepFewRows ? kStepFewRows : kStepRows;
-  const int64_t tiles = divide_up(in.columns, kStepUnits) * divide_up(in.rows, tile_rows) * in.directions;
-  const int64_t turns = divide_up(tiles, device.multiprocessors);
-  const double terms = static_cast<double>(turns) * tile_rows * kStepUnits * in.gates * in.depth;
-  const double bytes = static_cast<double>(turns) * (tile_rows + kStepUnits * in.gates) * in.depth * in.element_bytes;
-  const int64_t launches = in.projection ? 2 : 1;
   Plan plan;
+  plan.tensor = in.tensor && !in.projection && in.depth * in.element_bytes % kPieceBytes == 0;
+  const int64_t tile_rows = !plan.tensor && in.rows <= kStepFewRows ? kStepFewRows : kStepRows;
+  const int64_t tile_units = plan.tensor && in.gates == 1 ? kTensorUnits : kStepUnits;
+  const int64_t tiles = divide_up(in.columns, tile_units) * divide_up(in.rows, tile_rows) * in.directions;
+  const int64_t turns = divide_up(tiles, device.multiprocessors);
+  const double terms = static_cast<double>(turns) * tile_rows * tile_units * in.gates * in.depth;
+  const double bytes = static_cast<double>(turns) * (tile_rows + tile_units * in.gates) * in.depth * in.element_bytes;
+  const double terms_us = plan.tensor ? kTensorBytesAUs / in.element_bytes : terms_a_us(in) * kStreamedPart;
+  const int64_t launches = in.projection ? 2 : 1;
   plan.graphs = in.graphs && in.steps * launches >= kNodes;
   plan.step_us = static_cast<double>(launches) * (plan.graphs ? kNodeUs : kLaunchUs) +
-                 std::max(terms / (terms_a_us(in) * kStreamedPart), bytes / kFarBytesAUs);
+                 std::max(terms / terms_us, bytes / kFarBytesAUs);
   return plan;
 }
 
@@ -179,7 +184,7 @@ Plan make_plan(const Device& device, const PlanInput& input, const std::string& 
 
 std::string describe(const Plan& plan) {
   if (plan.tier == Tier::kStep)
-    return "tier step, a launch for every product of a step" +
+    return "tier step, a launch for every product of a step" + std::string(plan.tensor ? " on tensor cores" : "") +
            (plan.graphs ? ", in graphs of " + std::to_string(kNodes) + " launches" : "");
   const auto count = [](int64_t number, const std::string& of) {
     return std::to_string(number) + " " + of + (number == 1 ? "" : "s");

@@ -39,7 +39,7 @@ struct Plan {
   Tier tier = Tier::kStep;
   int directions = 1;      // that run together
   bool graphs = false;     // whether tier step queues kNodes launches at a time, as a graph
-  bool tensor = false;     // whether products of the other tiers run on tensor cores
+  bool tensor = false;     // whether products run on tensor cores
   int units = 0;           // of a block, a multiple of kColumnsAThread
   int64_t slices = 0;      // blocks that share all units
   int64_t groups = 0;      // groups of slices, each with rows of its own, in one direction

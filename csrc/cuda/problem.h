@@ -34,6 +34,7 @@ struct BackwardLoop {
   Rows rows;
   Part part;
   const T* w_hh;                    // as in forward
+  const T* w_hh_turned;             // (P, G*H): W_hh^T; nullptr: it is not there
   const T* w_hr;                    // as in forward
   const T* state_in[kMaxStates];    // as in forward, states 1.. as they enter the first step that is kept
   Sequence<const T> y;              // as forward left it

@@ -96,7 +96,7 @@ struct ScalarSlices {
 template <class N>
 struct TensorSlices {
   using Number = N;
-  static constexpr int kTile = TensorTile::kDepth, kLanes = TensorTile::kLanes, kWarps = kResidentThreads / kLanes;
+  static constexpr int kTile = Fragment::kDepth, kLanes = Fragment::kLanes, kWarps = kResidentThreads / kLanes;
   static constexpr int kTilesAWarp = 8;         // at most
   static constexpr int kMostRowNumbers = 2048;  // as above
   int depth_padded, columns, pitch, slices;
@@ -112,8 +112,8 @@ struct TensorSlices {
   FUSEDRNN_INLINE int64_t place(int k, int c) const {
     const int r = c % kTile, kk = k % kTile;
     const int64_t tile = static_cast<int64_t>(c / kTile) * (depth_padded / kTile) + k / kTile;
-    const int64_t lane = tile * kLanes + TensorTile::lane(r, kk);
-    return lane * TensorTile::kLeft + TensorTile::number(r, kk, sizeof(N));
+    const int64_t lane = tile * kLanes + Fragment::lane(r, kk);
+    return lane * Fragment::kLeft + Fragment::number(r, kk, sizeof(N));
   }
 
   __device__ static N stored(N weight) { return round_tensor(weight); }
@@ -137,10 +137,10 @@ struct TensorSlices {
   __device__ void add(const N* weights, const N* rows, int, int begin, int count, Sums& sums) const {
     if (tile(0) >= tiles()) return;
     const int steps = count / kTile;
-    const auto* left = reinterpret_cast<const TileLeft<N>*>(weights) + begin / kTile * kLanes + lane();
-    const N* right = rows + lane() / 4 * pitch + lane() % 4 * TensorTile::kRight;
+    const auto* left = reinterpret_cast<const FragmentA<N>*>(weights) + begin / kTile * kLanes + lane();
+    const N* right = rows + lane() / 4 * pitch + lane() % 4 * Fragment::kRight;
     for (int k = steps * slice() / slices; k < steps * (slice() + 1) / slices; ++k) {
-      const auto b = rounded(*reinterpret_cast<const TileRight<N>*>(right + k * kTile));
+      const auto b = rounded(*reinterpret_cast<const FragmentB<N>*>(right + k * kTile));
 #pragma unroll
       for (int i = 0; i < kTilesAWarp; ++i)
         if (tile(i) < tiles()) multiply_tensor(sums.sum[i], left[(tile(i) * (depth_padded / kTile) + k) * kLanes], b);
@@ -159,9 +159,9 @@ struct TensorSlices {
   }
 
  private:
-  __device__ static TileRight<N> rounded(TileRight<N> b) {
+  __device__ static FragmentB<N> rounded(FragmentB<N> b) {
 #pragma unroll
-    for (int i = 0; i < TensorTile::kRight; ++i) b.number[i] = round_tensor(b.number[i]);
+    for (int i = 0; i < Fragment::kRight; ++i) b.number[i] = round_tensor(b.number[i]);
     return b;
   }
 };

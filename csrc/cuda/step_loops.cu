@@ -3,6 +3,7 @@
 #include "cuda/chain.h"
 #include "cuda/forward_step.h"
 #include "cuda/loops.h"
+#include "cuda/tensor_tiles.h"
 
 namespace fusedrnn::cuda {
 namespace {
@@ -10,35 +11,63 @@ namespace {
 constexpr int64_t kFewRows = 8;  // up to so many a thread makes one row, else kManyRows
 constexpr int kManyRows = 4;
 
+// Tiles of a product with G sums a unit: number by number, a thread making R rows, or on tensor cores. Those of a
+// factor that lies across its k are never on tensor cores.
+template <class T, int R>
+struct Scalar {
+  template <int G>
+  using Tiles = Tile<T, G, R>;
+  using Across = Tile<T, 1, R>;
+};
+
+template <class T>
+struct Tensor {
+  template <int G>
+  using Tiles = TensorTiles<T, G>;
+  using Across = Tile<T, 1, kManyRows>;
+};
+
 int64_t live_rows(const Rows& rows, const int64_t* first, int64_t s) {
   return first == nullptr ? rows.rows : first[s + 1] - first[s];
 }
 
-// Adds the kernel of R rows a thread over all tiles of rows times columns.
-template <class T, int G, int R, class Loop>
+// Adds a kernel over all tiles of rows times columns.
+template <class Tiles, class Loop>
 void add_step(Chain& chain, const char* name, void (*kernel)(Loop, int64_t), int64_t rows, int64_t columns,
               const Loop& loops, int64_t s) {
-  using Tiles = Tile<T, G, R>;
   const int64_t blocks = Tiles::blocks(rows, columns) * loops.count;
   chain.add(name, kernel, {blocks, Tiles::kThreads, sizeof(typename Tiles::Shared)}, loops, s);
 }
 
-template <class Cell, class T, int R>
+template <class Cell, class T, class Kind>
 void forward_step(Chain& chain, const Directions<ForwardLoop<T>>& loops, int64_t s, int64_t live) {
+  using Gates = typename Kind::template Tiles<Cell::kGates>;
+  using Outputs = typename Kind::template Tiles<1>;
   const ForwardLoop<T>& loop = loops.of[0];
-  const Sizes& sizes = loop.sizes;
-  add_step<T, Cell::kGates, R>(chain, "forward step", &forward_step_kernel<Cell, T, R>, live, sizes.H, loops, s);
+  add_step<Gates>(chain, "forward step", &forward_step_kernel<Cell, T, Gates>, live, loop.sizes.H, loops, s);
   if (loop.w_hr != nullptr)
-    add_step<T, 1, R>(chain, "projection step", &project_step_kernel<T, R>, live, sizes.P, loops, s);
+    add_step<Outputs>(chain, "projection step", &project_step_kernel<T, Outputs>, live, loop.sizes.P, loops, s);
 }
 
-template <class Cell, class T, int R>
+template <class Cell, class T, class Kind>
 void backward_step(Chain& chain, const Directions<BackwardLoop<T>>& loops, int64_t s, int64_t live) {
+  using Outputs = typename Kind::template Tiles<1>;
+  using Units = typename Kind::Across;
   const BackwardLoop<T>& loop = loops.of[0];
-  const Sizes& sizes = loop.sizes;
-  add_step<T, 1, R>(chain, "backward step", &backward_step_kernel<Cell, T, R>, live, sizes.P, loops, s);
+  add_step<Outputs>(chain, "backward step", &backward_step_kernel<Cell, T, Outputs>, live, loop.sizes.P, loops, s);
   if (loop.w_hr != nullptr && s >= loop.part.begin)
-    add_step<T, 1, R>(chain, "backward projection step", &unproject_step_kernel<Cell, T, R>, live, sizes.H, loops, s);
+    add_step<Units>(chain, "backward projection step", &unproject_step_kernel<Cell, T, Units>, live, loop.sizes.H,
+                    loops, s);
+}
+
+// run(kind): how a step of so many rows is multiplied.
+template <class T, class Run>
+void with_kind(const Plan& plan, int64_t live, const Run& run) {
+  if constexpr (sizeof(T) <= sizeof(float)) {
+    if (plan.tensor) return run(Tensor<T>{});
+  }
+  if (live <= kFewRows) return run(Scalar<T, 1>{});
+  run(Scalar<T, kManyRows>{});
 }
 
 template <class Cell, class T>
@@ -47,10 +76,7 @@ void forward_all(const Directions<ForwardLoop<T>>& loops, const Plan& plan, cons
   Chain chain(host.stream, plan.graphs);
   for (int64_t s = loop.part.begin; s < loop.part.end; ++s) {
     const int64_t live = live_rows(loop.rows, host.first, s);
-    if (live <= kFewRows)
-      forward_step<Cell, T, 1>(chain, loops, s, live);
-    else
-      forward_step<Cell, T, kManyRows>(chain, loops, s, live);
+    with_kind<T>(plan, live, [&](auto kind) { forward_step<Cell, T, decltype(kind)>(chain, loops, s, live); });
   }
   chain.finish();
 }
@@ -61,10 +87,7 @@ void backward_all(const Directions<BackwardLoop<T>>& loops, const Plan& plan, co
   Chain chain(host.stream, plan.graphs);
   for (int64_t s = loop.part.end - 1; s >= loop.part.begin - 1; --s) {
     const int64_t live = live_rows(loop.rows, host.first, s < 0 ? 0 : s);
-    if (live <= kFewRows)
-      backward_step<Cell, T, 1>(chain, loops, s, live);
-    else
-      backward_step<Cell, T, kManyRows>(chain, loops, s, live);
+    with_kind<T>(plan, live, [&](auto kind) { backward_step<Cell, T, decltype(kind)>(chain, loops, s, live); });
   }
   chain.finish();
 }

@@ -36,50 +36,50 @@ struct Tile {
   };
 
   static int64_t blocks(int64_t rows, int64_t columns) { return divide_up(rows, kRows) * divide_up(columns, kUnits); }
-};
 
-// The tile number `tile` of `rows` times `columns` over `depth` terms. row_at(m) is where row m begins, nullptr for
-// zeros; finish(m, j, sums) takes the G sums of a row and a column.
-template <class T, int G, int R, class RowAt, class Finish>
-__device__ void multiply_tile(int64_t tile, int64_t rows, int64_t columns, int64_t depth, const Factor<T>& factor,
-                              const RowAt& row_at, const Finish& finish) {
-  using Tiles = Tile<T, G, R>;
-  auto& shared = shared_memory<typename Tiles::Shared>();
-  const int64_t unit_tiles = (columns + Tiles::kUnits - 1) / Tiles::kUnits;
-  const int64_t first_row = tile / unit_tiles * Tiles::kRows, first_unit = tile % unit_tiles * Tiles::kUnits;
-  const int thread = static_cast<int>(threadIdx.x), unit = thread % Tiles::kUnits, row = thread / Tiles::kUnits * R;
+  // The tile number `tile` of `rows` times `columns` over `depth` terms. row_at(m) is where row m begins, nullptr for
+  // zeros; finish(m, j, sums) takes the G sums of a row and a column.
+  template <class RowAt, class Finish>
+  __device__ static void multiply(int64_t tile, int64_t rows, int64_t columns, int64_t depth, const Factor<T>& factor,
+                                  const RowAt& row_at, const Finish& finish) {
+    auto& shared = shared_memory<Shared>();
+    const int64_t unit_tiles = (columns + kUnits - 1) / kUnits;
+    const int64_t first_row = tile / unit_tiles * kRows, first_unit = tile % unit_tiles * kUnits;
+    const int thread = static_cast<int>(threadIdx.x), unit = thread % kUnits, row = thread / kUnits * R;
 
-  for (int r = thread; r < Tiles::kRows; r += Tiles::kThreads)
-    shared.row[r] = first_row + r < rows ? row_at(first_row + r) : nullptr;
-  Wide<T> total[R][G] = {}, sum[R][G] = {};
-  for (int64_t k0 = 0; k0 < depth; k0 += Tiles::kDepth) {
-    const int count = static_cast<int>(depth - k0 < Tiles::kDepth ? depth - k0 : Tiles::kDepth);
-    __syncthreads();
-    for (int e = thread; e < Tiles::kRows * Tiles::kDepth; e += Tiles::kThreads) {
-      const int r = e / Tiles::kDepth, k = e % Tiles::kDepth;
-      shared.left[r][k] = k < count && shared.row[r] != nullptr ? wide(shared.row[r][k0 + k]) : Wide<T>(0);
+    for (int r = thread; r < kRows; r += kThreads)
+      shared.row[r] = first_row + r < rows ? row_at(first_row + r) : nullptr;
+    Wide<T> total[R][G] = {}, sum[R][G] = {};
+    for (int64_t k0 = 0; k0 < depth; k0 += kDepth) {
+      const int count = static_cast<int>(depth - k0 < kDepth ? depth - k0 : kDepth);
+      __syncthreads();
+      for (int e = thread; e < kRows * kDepth; e += kThreads) {
+        const int r = e / kDepth, k = e % kDepth;
+        shared.left[r][k] = k < count && shared.row[r] != nullptr ? wide(shared.row[r][k0 + k]) : Wide<T>(0);
+      }
+      for (int e = thread; e < G * kUnits * kDepth; e += kThreads) {
+        // Neighbouring threads read neighbouring numbers, along k or along the columns.
+        const bool along_k = factor.k_stride == 1;
+        const int q = e / (kUnits * kDepth);
+        const int k = along_k ? e % kDepth : e / kUnits % kDepth;
+        const int u = along_k ? e / kDepth % kUnits : e % kUnits;
+        const bool inside = k < count && first_unit + u < columns;
+        const int64_t at =
+            (k0 + k) * factor.k_stride + (first_unit + u) * factor.column_stride + q * factor.gate_stride;
+        shared.right[q][k][u] = inside ? wide(factor.data[at]) : Wide<T>(0);
+      }
+      __syncthreads();
+      for (int k = 0; k < kDepth; ++k)
+        for (int r = 0; r < R; ++r)
+          for (int q = 0; q < G; ++q) sum[r][q] += shared.left[row + r][k] * shared.right[q][k][unit];
+      if ((k0 + kDepth) % kRun == 0 || k0 + kDepth >= depth)
+        for (int r = 0; r < R; ++r)
+          for (int q = 0; q < G; ++q) total[r][q] += sum[r][q], sum[r][q] = Wide<T>(0);
     }
-    for (int e = thread; e < G * Tiles::kUnits * Tiles::kDepth; e += Tiles::kThreads) {
-      // Neighbouring threads read neighbouring numbers, along k or along the columns.
-      const bool along_k = factor.k_stride == 1;
-      const int q = e / (Tiles::kUnits * Tiles::kDepth);
-      const int k = along_k ? e % Tiles::kDepth : e / Tiles::kUnits % Tiles::kDepth;
-      const int u = along_k ? e / Tiles::kDepth % Tiles::kUnits : e % Tiles::kUnits;
-      const bool inside = k < count && first_unit + u < columns;
-      const int64_t at = (k0 + k) * factor.k_stride + (first_unit + u) * factor.column_stride + q * factor.gate_stride;
-      shared.right[q][k][u] = inside ? wide(factor.data[at]) : Wide<T>(0);
-    }
-    __syncthreads();
-    for (int k = 0; k < Tiles::kDepth; ++k)
-      for (int r = 0; r < R; ++r)
-        for (int q = 0; q < G; ++q) sum[r][q] += shared.left[row + r][k] * shared.right[q][k][unit];
-    if ((k0 + Tiles::kDepth) % Tiles::kRun == 0 || k0 + Tiles::kDepth >= depth)
-      for (int r = 0; r < R; ++r)
-        for (int q = 0; q < G; ++q) total[r][q] += sum[r][q], sum[r][q] = Wide<T>(0);
+    if (first_unit + unit >= columns) return;
+    for (int r = 0; r < R; ++r)
+      if (first_row + row + r < rows) finish(first_row + row + r, first_unit + unit, total[r]);
   }
-  if (first_unit + unit >= columns) return;
-  for (int r = 0; r < R; ++r)
-    if (first_row + row + r < rows) finish(first_row + row + r, first_unit + unit, total[r]);
-}
+};
 
 }  // namespace fusedrnn::cuda

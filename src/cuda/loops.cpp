@@ -113,7 +113,9 @@ struct ForwardArrays {
 struct BackwardArrays {
   const DeviceRows* rows;
   Steps steps;
-  py::tuple weights, state_in;
+  py::tuple weights;
+  py::object w_hh_turned;
+  py::tuple state_in;
   py::object y;
   py::tuple saved;
   py::object dy;
@@ -170,6 +172,7 @@ cuda::BackwardLoop<T> backward_of(const Common& layer, const BackwardArrays& giv
   loop.part = given.steps.part(rows);
   const DeviceRule hh_rule{kName, "w_hh", "(G*H, P)", {gates, P}}, y_rule{kName, "y", "(T, B, P)", {T_, B, P}};
   loop.w_hh = present(dense<const T>(given.weights[0], hh_rule), hh_rule);
+  loop.w_hh_turned = dense<const T>(given.w_hh_turned, {kName, "w_hh_turned", "(P, G*H)", {P, gates}});
   loop.w_hr = dense<const T>(given.weights[3], {kName, "w_hr", "(P, H)", {P, H}});
   loop.y = sequence<const T>(given.y, y_rule);
   present(loop.y.data, y_rule);
@@ -232,6 +235,9 @@ void backward(const std::string& cell, const std::string& dtype, bool tf32, int6
     for (const BackwardArrays& direction : given) loops.of[loops.count++] = backward_of<T>(layer, direction);
     const Steps& steps = given[0].steps;
     const cuda::Plan plan = plan_of(layer, steps.end - steps.begin, loops.count, true, sizeof(T));
+    for (int d = 0; d < loops.count; ++d)
+      if (plan.tensor && loops.of[d].w_hh_turned == nullptr)
+        throw py::value_error("backward: w_hh_turned must be given where products run on tensor cores");
     const cuda::Host host = host_of("backward", *given[0].rows, arrived, stream);
     const py::gil_scoped_release released;
     cuda::backward<T>(layer.cell, loops, plan, host);
@@ -267,15 +273,15 @@ void bind_loops(py::module_& module) {
            py::arg("state_in"), py::arg("y"), py::arg("state_out"), py::arg("saved"), py::arg("raw"),
            py::arg("running"));
   py::class_<BackwardArrays>(module, "BackwardArrays", "What the backward loop of one direction reads and writes.")
-      .def(py::init([](const DeviceRows& rows, const Steps& steps, py::tuple weights, py::tuple state_in, py::object y,
-                       py::tuple saved, py::object dy, py::tuple dstate_out, py::tuple dstate_in, py::tuple gradients,
-                       py::tuple running) {
-             return BackwardArrays{&rows, steps,      weights,   state_in,  y,      saved,
-                                   dy,    dstate_out, dstate_in, gradients, running};
+      .def(py::init([](const DeviceRows& rows, const Steps& steps, py::tuple weights, py::object w_hh_turned,
+                       py::tuple state_in, py::object y, py::tuple saved, py::object dy, py::tuple dstate_out,
+                       py::tuple dstate_in, py::tuple gradients, py::tuple running) {
+             return BackwardArrays{&rows, steps, weights,    w_hh_turned, state_in,  y,
+                                   saved, dy,    dstate_out, dstate_in,   gradients, running};
            }),
-           py::keep_alive<1, 2>(), py::arg("rows"), py::arg("steps"), py::arg("weights"), py::arg("state_in"),
-           py::arg("y"), py::arg("saved"), py::arg("dy"), py::arg("dstate_out"), py::arg("dstate_in"),
-           py::arg("gradients"), py::arg("running"));
+           py::keep_alive<1, 2>(), py::arg("rows"), py::arg("steps"), py::arg("weights"), py::arg("w_hh_turned"),
+           py::arg("state_in"), py::arg("y"), py::arg("saved"), py::arg("dy"), py::arg("dstate_out"),
+           py::arg("dstate_in"), py::arg("gradients"), py::arg("running"));
   module.def("forward", &forward, py::arg("cell"), py::arg("dtype"), py::arg("tf32"), py::arg("hidden"),
              py::arg("outputs"), py::arg("directions"), py::arg("arrived"), py::arg("stream"),
              "Queue the forward loop of one layer, in one direction or in both, on a stream.");

@@ -29,10 +29,17 @@ constexpr unsigned char kUntouched = 0xFF;
 
 enum class State { kReady, kWaiting, kWaitingForWarp, kWaitingForCluster, kDone };
 
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
+
 struct Fiber {
   ucontext_t context;
   std::unique_ptr<char[]> stack{new char[kStackBytes]};
   State state;
+  std::deque<std::vector<Copy>> copies;  // by batch; the last one is still open
 };
 
 struct Block {
@@ -70,6 +77,7 @@ void start(Fiber& fiber) {
   fiber.context.uc_link = nullptr;
   makecontext(&fiber.context, &enter, 0);
   fiber.state = State::kReady;
+  fiber.copies.assign(1, {});
 }
 
 // Those of the threads [begin, end) that wait in `state` go on, unless one of them has yet to come. Whether any did.
@@ -171,6 +179,15 @@ void* shared_of_block(const void* at, unsigned rank) {
   const auto offset = static_cast<const unsigned char*>(at) - fusedrnn_shared_bytes;
   if (together.at(rank).done) std::abort();  // its memory may be another block's by now
   return (rank == running ? fusedrnn_shared_bytes : together.at(rank).shared.data()) + offset;
+}
+
+void copy_later(void* to, const void* from, size_t bytes) { current->copies.back().push_back({to, from, bytes}); }
+
+void commit_copies() { current->copies.emplace_back(); }
+
+void finish_copies(size_t batches) {
+  for (; current->copies.size() > batches + 1; current->copies.pop_front())
+    for (const Copy& copy : current->copies.front()) std::memcpy(copy.to, copy.from, copy.bytes);
 }
 
 void yield() { leave(State::kReady); }

@@ -80,6 +80,9 @@ void synchronise();  // waits for the other threads of the block
 void synchronise_warp();
 void synchronise_cluster();                            // waits for the other threads of all blocks of the cluster
 void* shared_of_block(const void* at, unsigned rank);  // the same place in the shared memory of a block of the cluster
+void copy_later(void* to, const void* from, size_t bytes);
+void commit_copies();                // what this thread has begun is a batch
+void finish_copies(size_t batches);  // all but the last so many
 cudaError_t run(const cudaLaunchConfig_t& config, const std::function<void()>& thread);
 
 }  // namespace emulation

@@ -157,6 +157,7 @@ class Backward:
         self._state_in, self._y, self._saved, self._dy = state_in, y, saved, dy
         self._dstate_out, self._dx, self._dstate_in = dstate_out, dx, dstate_in
         self._running = running_states(dstate_in)
+        self._w_hh_turned = layer.w_hh_turned()
         if dx is not None and lengths is not None:
             dx[...] = 0
         chunks = len(places.chunks(0, places.longest))
@@ -201,6 +202,7 @@ class Backward:
             self.places.rows,
             _steps(begin, end, end == self.places.longest, self._kept),
             layer.loop_weights,
+            self._w_hh_turned,
             self._entered,
             y,
             self._kept.arrays,

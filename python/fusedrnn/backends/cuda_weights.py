@@ -37,6 +37,12 @@ class Weights:
         matrix_product(inputs, self.weight.T, made, tf32=self.tf32)
         return made
 
+    def w_hh_turned(self) -> Array | None:
+        """W_hh^T (P, G*H), as tensor cores read it in backward; None where products are not theirs."""
+        if self.dtype.itemsize == 2 or self.tf32:
+            return parts()[0].ascontiguousarray(self.loop_weights[0].T)
+        return None
+
     @property
     def names(self) -> tuple[str, str, bool, int, int]:
         """Cell, dtype, whether TF32 will do, H and P, as the loops are told."""

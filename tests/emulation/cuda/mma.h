@@ -1,4 +1,4 @@
-// Tensor cores of the emulated device, in place of csrc/cuda/mma.h; tensor_tile.h says what each thread of a warp
+// Tensor cores of the emulated device, in place of csrc/cuda/mma.h; fragment.h says what each thread of a warp
 // holds.
 #pragma once
 
@@ -7,8 +7,8 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "cuda/fragment.h"
 #include "cuda/number.h"
-#include "cuda/tensor_tile.h"
 
 namespace fusedrnn::cuda {
 
@@ -26,20 +26,20 @@ T round_tensor(T x) {
 }
 
 template <class T>
-void multiply_tensor(float (&c)[4], const TileLeft<T>& a, const TileRight<T>& b) {
+void multiply_tensor(float (&c)[4], const FragmentA<T>& a, const FragmentB<T>& b) {
   struct Held {
-    TileLeft<T> a;
-    TileRight<T> b;
+    FragmentA<T> a;
+    FragmentB<T> b;
   };
-  static Held held[TensorTile::kLanes * 32];  // of all warps of a block
-  const int lane = static_cast<int>(threadIdx.x) % TensorTile::kLanes, g = lane / 4, t = lane % 4;
-  Held* warp = held + threadIdx.x / TensorTile::kLanes * TensorTile::kLanes;
+  static Held held[Fragment::kLanes * 32];  // of all warps of a block
+  const int lane = static_cast<int>(threadIdx.x) % Fragment::kLanes, g = lane / 4, t = lane % 4;
+  Held* warp = held + threadIdx.x / Fragment::kLanes * Fragment::kLanes;
   warp[lane] = {a, b};
   __syncwarp();
   for (int part = 0; part < 4; ++part)
-    for (int k = 0; k < TensorTile::kDepth; ++k) {
+    for (int k = 0; k < Fragment::kDepth; ++k) {
       const int row = g + part / 2 * 8, column = t * 2 + part % 2;
-      c[part] += wide(warp[TensorTile::lane(row, k)].a.number[TensorTile::number(row, k, sizeof(T))]) *
+      c[part] += wide(warp[Fragment::lane(row, k)].a.number[Fragment::number(row, k, sizeof(T))]) *
                  wide(warp[column * 4 + k / 4].b.number[k % 4]);
     }
   __syncwarp();

@@ -11,7 +11,7 @@
 
 namespace fusedrnn::cuda {
 
-struct TensorTile {
+struct Fragment {
   static constexpr int kRows = 16, kDepth = 16, kColumns = 8, kLanes = 32;
   static constexpr int kLeft = 8, kRight = 4;  // numbers of a lane
 
@@ -23,13 +23,13 @@ struct TensorTile {
 };
 
 template <class T>
-struct alignas(16) TileLeft {
-  T number[TensorTile::kLeft];
+struct alignas(16) FragmentA {
+  T number[Fragment::kLeft];
 };
 
 template <class T>
-struct alignas(TensorTile::kRight * sizeof(T)) TileRight {
-  T number[TensorTile::kRight];
+struct alignas(Fragment::kRight * sizeof(T)) FragmentB {
+  T number[Fragment::kRight];
 };
 
 }  // namespace fusedrnn::cuda

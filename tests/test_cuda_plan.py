@@ -38,7 +38,7 @@ def plans(text: str) -> list[str]:
         (256, 1, "bfloat16", "cluster"),
         (128, 32, "float32", "cluster"),
         (512, 32, "float32", "grid"),
-        (1024, 64, "bfloat16", "grid"),
+        (1024, 16, "bfloat16", "grid"),
         (4096, 64, "float32", "step"),
         (2048, 16, "float64", "step"),
     ],
@@ -58,7 +58,7 @@ def test_small_layers_are_not_cut_where_rows_are_many() -> None:
 @pytest.mark.usefixtures("large")
 def test_two_directions_share_the_device() -> None:
     """In tier grid all blocks of both are alive together."""
-    text = explained(512, 256, "bfloat16", bidirectional=True)
+    text = explained(512, 16, bidirectional=True)
     found = re.findall(r"each tier grid, (\d+) groups? of (\d+) blocks?", text)
     assert found and all(2 * int(groups) * int(blocks) <= 132 for groups, blocks in found), text
 

@@ -26,7 +26,7 @@ BELOW = {
 }
 KERNEL_SOURCES = {"kernels.cpp", "optimiser_kernels.cpp"}
 SYSTEM_HEADERS = {"immintrin.h", "pthread.h", "sched.h", "sys/mman.h"}
-CUDA_HEADERS = {"cuda_bf16.h", "cuda_fp16.h", "cuda_runtime.h"}
+CUDA_HEADERS = {"cuda_bf16.h", "cuda_fp16.h", "cuda_pipeline_primitives.h", "cuda_runtime.h"}
 
 
 def code_files(root: Path, *folders: str) -> list[Path]:

@@ -33,9 +33,9 @@ class RecurrentWeights(Module):
         bidirectional: bool,
         init: str | Initializer,
         dtype: Any,
-        precision: str,
         device: str,
         seed: int | None,
+        precision: str = "ieee",
         proj_size: int = 0,
     ) -> None:
         super().__init__()

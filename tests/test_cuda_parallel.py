@@ -14,7 +14,20 @@ import gpu_ranks
 import numpy as np
 import pytest
 import ranks
-from test_parallel import CHARLM, SECONDS, assert_near, environment, good, launcher, lines_of_ours, records, tensors
+from test_parallel import (
+    CHARLM,
+    SECONDS,
+    THREE_EPOCHS,
+    assert_equal_to_the_bit,
+    assert_near,
+    assert_same_records,
+    environment,
+    good,
+    launcher,
+    lines_of_ours,
+    records,
+    tensors,
+)
 
 import fusedrnn as fr
 from fusedrnn.backends import cuda_sums
@@ -23,7 +36,6 @@ from fusedrnn.cli import main
 pytestmark = pytest.mark.gpu
 
 ONE_EACH = "each process must have a GPU of its own, N <= G on a machine"
-THREE_EPOCHS = ["--epochs", "3", "--show-every", "2"]
 
 
 def launch(gpu: Any, count: int, program: str, out: Path, *arguments: str, gpus: str = "0,1,2,3") -> Any:
@@ -72,21 +84,12 @@ def test_ranks_give_the_weights_of_one_process(name: str, alone: Path, together:
 
 @pytest.mark.parametrize("name", gpu_ranks.CASES)
 def test_ranks_are_equal_to_the_bit(name: str, together: tuple[int, Path]) -> None:
-    count, out = together
-    saved = tensors(out / name)
-    for rank in range(count):
-        for key, value in np.load(out / f"{name}-{rank}.npz").items():
-            assert value.tobytes() == saved[f"model.{key}"].tobytes(), (rank, key)
+    assert_equal_to_the_bit(name, *together)
 
 
 @pytest.mark.parametrize("name", gpu_ranks.CASES)
 def test_records_are_those_of_the_whole_batch(name: str, alone: Path, together: tuple[int, Path]) -> None:
-    expected, got = records(alone / name), records(together[1] / name)
-    assert len(got) == len(expected) >= 5
-    for ours, theirs in zip(got, expected, strict=True):
-        assert ours.keys() == theirs.keys() and ours["event"] == theirs["event"]
-        numbers = [key for key in theirs if key != "event" and not key.endswith("_per_second")]
-        assert [ours[key] for key in numbers] == pytest.approx([theirs[key] for key in numbers], rel=1e-5)
+    assert_same_records(records(together[1] / name), records(alone / name))
 
 
 def test_the_sums_are_those_of_nccl(together: tuple[int, Path]) -> None:

@@ -103,23 +103,31 @@ def test_ranks_give_the_weights_of_one_process(name: str, alone: Path, together:
     assert not np.allclose(expected["model.output.weight"], make(dtype).model.state_dict()["output.weight"], rtol=0.1)
 
 
-@pytest.mark.parametrize("name", ranks.CASES)
-def test_ranks_are_equal_to_the_bit(name: str, together: tuple[int, Path]) -> None:
-    count, out = together
+def assert_equal_to_the_bit(name: str, count: int, out: Path) -> None:
+    """The weights of all ranks are those that were saved."""
     saved = tensors(out / name)
     for rank in range(count):
         for key, value in np.load(out / f"{name}-{rank}.npz").items():
             assert value.tobytes() == saved[f"model.{key}"].tobytes(), (rank, key)
 
 
-@pytest.mark.parametrize("name", ranks.CASES)
-def test_records_are_those_of_the_whole_batch(name: str, alone: Path, together: tuple[int, Path]) -> None:
-    expected, got = records(alone / name), records(together[1] / name)
+def assert_same_records(got: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """All numbers but speeds."""
     assert len(got) == len(expected) >= 5
     for ours, theirs in zip(got, expected, strict=True):
         assert ours.keys() == theirs.keys() and ours["event"] == theirs["event"]
         numbers = [key for key in theirs if key != "event" and not key.endswith("_per_second")]
         assert [ours[key] for key in numbers] == pytest.approx([theirs[key] for key in numbers], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", ranks.CASES)
+def test_ranks_are_equal_to_the_bit(name: str, together: tuple[int, Path]) -> None:
+    assert_equal_to_the_bit(name, *together)
+
+
+@pytest.mark.parametrize("name", ranks.CASES)
+def test_records_are_those_of_the_whole_batch(name: str, alone: Path, together: tuple[int, Path]) -> None:
+    assert_same_records(records(together[1] / name), records(alone / name))
 
 
 def test_the_row_offset_matters() -> None:

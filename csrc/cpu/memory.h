@@ -10,7 +10,9 @@
 
 namespace fusedrnn::cpu {
 
-constexpr size_t kSmallMemory = 16 << 10;  // less is not kept: the system's allocator is good at that
+// Less is not kept, for the system's allocator is good at that; what is kept begins at a cache line, so that threads
+// that write different rows write different lines.
+constexpr size_t kSmallMemory = 16 << 10;
 
 // `bytes` bytes, aligned to 64. Throws std::bad_alloc. Any thread may call both.
 char* take_memory(size_t bytes);

@@ -59,7 +59,7 @@ bool rows_in_lanes(const PlanInput& in) {
   return in.vector_width > 1 && kMoving * static_cast<double>(by_rows) < static_cast<double>(by_units);
 }
 
-// `overhead`: cycles of a call that threads cost, whatever the steps.
+// overhead, here and below: cycles that threads cost a call, whatever its steps.
 Plan choose_for_rows_in_lanes(const PlanInput& in, double overhead) {
   const Sizes& s = in.sizes;
   const int64_t blocks = divide_up(s.B, in.vector_width);

@@ -95,31 +95,44 @@ struct Clock {
   }
 };
 
-// `most` rows at positions first, first + stride, .. of the order, the groups of units and the groups of outputs of a
-// thread.
-struct Share {
-  int64_t first, stride, most;
-  Range units, outputs;
+// What a thread has of things in the order of rows, numbers first, first + stride, .. below end: rows or blocks of
+// them.
+struct Portion {
+  int64_t first, stride, end;
 
-  // How many of the first `live` positions are the thread's.
+  // How many of the first `live` things are the thread's.
   FUSEDRNN_INLINE int64_t count(int64_t live) const {
-    return live <= first ? 0 : smaller(most, (live - first + stride - 1) / stride);
+    const int64_t last = smaller(live, end);
+    return last <= first ? 0 : (last - first + stride - 1) / stride;
   }
-  FUSEDRNN_INLINE int64_t position(int64_t i) const { return first + i * stride; }
 };
 
 // Rows of all lengths are dealt out like cards, so that every thread gets long ones and short ones. Where all are
 // equally long each thread has neighbours: rows that lie side by side share cache lines, and processors fetch a few
 // lines more than were asked for, out of one another's hands.
+FUSEDRNN_INLINE Portion portion_of(int64_t count, const Clock& clock, int thread, int threads) {
+  if (clock.extent.lengths != nullptr) return {thread, threads, count};
+  const Range part = part_of(count, thread, threads);
+  return {part.begin, 1, part.end};
+}
+
+// The rows, the groups of units and the groups of outputs of a thread.
+struct Share {
+  Portion rows;
+  Range units, outputs;
+
+  // How many of the first `live` positions are the thread's.
+  FUSEDRNN_INLINE int64_t count(int64_t live) const { return rows.count(live); }
+  FUSEDRNN_INLINE int64_t position(int64_t i) const { return rows.first + i * rows.stride; }
+};
+
 template <class T>
 FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock& clock, const Team& team, int thread) {
   const int threads = team.size();
   const Range units{0, groups_of<T>(sizes.H)}, outputs{0, groups_of<T>(sizes.P)};
   if (plan.split == Split::kUnits)
-    return {0, 1, sizes.B, part_of(units.end, thread, threads), part_of(outputs.end, thread, threads)};
-  if (clock.extent.lengths != nullptr) return {thread, threads, sizes.B, units, outputs};
-  const Range rows = part_of(sizes.B, thread, threads);
-  return {rows.begin, 1, rows.end - rows.begin, units, outputs};
+    return {{0, 1, sizes.B}, part_of(units.end, thread, threads), part_of(outputs.end, thread, threads)};
+  return {portion_of(sizes.B, clock, thread, threads), units, outputs};
 }
 
 // h before step s of position m, (P) values; zeros where there was none or a reset cuts it off.

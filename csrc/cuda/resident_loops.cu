@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kResidentThreads, 1)
   Group group(plan, loops.of[0].sizes.B, counters);
   const BackwardLoop<T>& p = loops.of[group.direction];
   const int64_t gates = Cell::kGates * p.sizes.H;
-  Resident<T, Product> weights(Factor<T>{p.w_hh, p.sizes.P, 1, 0}, p.sizes.P, gates, 1, plan, group);
+  Resident<T, Product> weights(w_hh_turned(p, gates), p.sizes.P, gates, 1, plan, group);
   weights.begin(group.begin, [](int64_t) -> const T* { return nullptr; });  // nothing comes from a later step
   if (plan.hands_on()) group.meet();
   for (int64_t s = p.part.end - 1; s >= p.part.begin - 1; --s) {

@@ -11,20 +11,20 @@ namespace {
 constexpr int64_t kFewRows = 8;  // up to so many a thread makes one row, else kManyRows
 constexpr int kManyRows = 4;
 
-// Tiles of a product with G sums a unit: number by number, a thread making R rows, or on tensor cores. Those of a
-// factor that lies across its k are never on tensor cores.
+// Tiles of a product with G sums a unit: number by number, a thread making R rows, or on tensor cores, which the plan
+// takes for no projection.
 template <class T, int R>
 struct Scalar {
+  static constexpr bool kProjects = true;
   template <int G>
   using Tiles = Tile<T, G, R>;
-  using Across = Tile<T, 1, R>;
 };
 
 template <class T>
 struct Tensor {
+  static constexpr bool kProjects = false;
   template <int G>
   using Tiles = TensorTiles<T, G>;
-  using Across = Tile<T, 1, kManyRows>;
 };
 
 int64_t live_rows(const Rows& rows, const int64_t* first, int64_t s) {
@@ -42,22 +42,25 @@ void add_step(Chain& chain, const char* name, void (*kernel)(Loop, int64_t), int
 template <class Cell, class T, class Kind>
 void forward_step(Chain& chain, const Directions<ForwardLoop<T>>& loops, int64_t s, int64_t live) {
   using Gates = typename Kind::template Tiles<Cell::kGates>;
-  using Outputs = typename Kind::template Tiles<1>;
   const ForwardLoop<T>& loop = loops.of[0];
   add_step<Gates>(chain, "forward step", &forward_step_kernel<Cell, T, Gates>, live, loop.sizes.H, loops, s);
-  if (loop.w_hr != nullptr)
-    add_step<Outputs>(chain, "projection step", &project_step_kernel<T, Outputs>, live, loop.sizes.P, loops, s);
+  if constexpr (Kind::kProjects) {
+    using Outputs = typename Kind::template Tiles<1>;
+    if (loop.w_hr != nullptr)
+      add_step<Outputs>(chain, "projection step", &project_step_kernel<T, Outputs>, live, loop.sizes.P, loops, s);
+  }
 }
 
 template <class Cell, class T, class Kind>
 void backward_step(Chain& chain, const Directions<BackwardLoop<T>>& loops, int64_t s, int64_t live) {
-  using Outputs = typename Kind::template Tiles<1>;
-  using Units = typename Kind::Across;
+  using Tiles = typename Kind::template Tiles<1>;
   const BackwardLoop<T>& loop = loops.of[0];
-  add_step<Outputs>(chain, "backward step", &backward_step_kernel<Cell, T, Outputs>, live, loop.sizes.P, loops, s);
-  if (loop.w_hr != nullptr && s >= loop.part.begin)
-    add_step<Units>(chain, "backward projection step", &unproject_step_kernel<Cell, T, Units>, live, loop.sizes.H,
-                    loops, s);
+  add_step<Tiles>(chain, "backward step", &backward_step_kernel<Cell, T, Tiles>, live, loop.sizes.P, loops, s);
+  if constexpr (Kind::kProjects) {
+    if (loop.w_hr != nullptr && s >= loop.part.begin)
+      add_step<Tiles>(chain, "backward projection step", &unproject_step_kernel<Cell, T, Tiles>, live, loop.sizes.H,
+                      loops, s);
+  }
 }
 
 // run(kind): how a step of so many rows is multiplied.

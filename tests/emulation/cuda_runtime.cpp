@@ -11,9 +11,11 @@
 #include <random>
 #include <vector>
 
+constexpr size_t kBeyond = 64;  // bytes behind the shared memory of a block, which nobody may write
+
 // Where shared_memory() of csrc/cuda/launch.h finds the shared memory of the block that runs.
 namespace fusedrnn::cuda {
-alignas(16) unsigned char fusedrnn_shared_bytes[kSharedBytes + 64];
+alignas(16) unsigned char fusedrnn_shared_bytes[kSharedBytes + kBeyond];
 }
 using fusedrnn::cuda::fusedrnn_shared_bytes;
 
@@ -24,7 +26,6 @@ namespace {
 
 constexpr size_t kStackBytes = 64 << 10;
 constexpr unsigned kMostThreads = 1024, kWarp = 32;
-constexpr size_t kBeyond = 64;  // bytes behind the shared memory of a block, which nobody may write
 constexpr unsigned char kUntouched = 0xFF;
 
 enum class State { kReady, kWaiting, kWaitingForWarp, kWaitingForCluster, kDone };

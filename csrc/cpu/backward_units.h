@@ -82,7 +82,7 @@ class BackwardOfUnits {
     const int64_t live = share.count(clock_.live(s));
     StepRow* rows = step_rows_ + thread * sizes_.B;
     const T** pointers = pointers_ + thread * sizes_.B;
-    for (int64_t i = 0; i < live; ++i) rows[i] = step_row(kept, s, share.position(i), first_row + share.position(i));
+    for (int64_t i = 0; i < live; ++i) rows[i] = step_row(kept, s, first_row, share.position(i), share.slot(i));
 
     if (task_.panels.hr) {
       for (int64_t i = 0; i < live; ++i) add_output_gradients(rows[i], share.outputs);
@@ -108,12 +108,12 @@ class BackwardOfUnits {
     return true;
   }
 
-  StepRow step_row(const Kept& kept, int64_t s, int64_t m, int64_t chunk_row) const {
-    const int64_t t = clock_.time(s, m), b = clock_.row[m];
+  StepRow step_row(const Kept& kept, int64_t s, int64_t first_row, int64_t m, int64_t slot) const {
+    const int64_t t = clock_.time(s, m), b = clock_.row[m], chunk_row = first_row + m;
     StepRow row;
     row.cut = clock_.cut(s, m);
     row.dy = p_.dy ? p_.dy.at(t, b) : nullptr;
-    row.dh = dh_ + m * outputs_;
+    row.dh = dh_ + slot * outputs_;
     row.gates = kept.gates(s, b);
     row.dgx = chunk_.dgx(chunk_row);
     row.dgh = chunk_.dgh(chunk_row);
@@ -121,7 +121,7 @@ class BackwardOfUnits {
     row.before[0] = output_before(p_, clock_, zeros_, s, m);
     row.after[0] = p_.y.at(t, b);
     for (int k = 1; k < S; ++k) {
-      row.dstate[k] = dstate_[k] + m * hidden_;
+      row.dstate[k] = dstate_[k] + slot * hidden_;
       row.after[k] = kept.states(s, b) + (k - 1) * sizes_.H;
       const T* before = row.cut ? nullptr : kept.before(k, s, b);
       row.before[k] = before ? before : zeros_;
@@ -172,7 +172,7 @@ class BackwardOfUnits {
   const int64_t hidden_, outputs_;  // padded columns of states 1.. and of h
   const int64_t gates_;             // G*H, a row of gate gradients
   const int64_t run_;               // of the sums, see cpu/tile.h
-  T* dh_;                           // (B, outputs_), in order of rows
+  T* dh_;                           // (B, outputs_), by slots
   T* dstate_[S];                    // (B, hidden_), states 1..
   StepRow* step_rows_;              // (threads, B)
   const T** pointers_;              // (threads, B)

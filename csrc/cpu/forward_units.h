@@ -93,7 +93,7 @@ class ForwardOfUnits {
     StepRow* rows = step_rows_ + thread * sizes_.B;
     const T** h_rows = pointers_ + thread * sizes_.B;
     for (int64_t i = 0; i < live; ++i) {
-      rows[i] = step_row(s, chunk_step, share.position(i));
+      rows[i] = step_row(s, chunk_step, share.position(i), share.slot(i));
       h_rows[i] = rows[i].h;
     }
     product<T, G>(live, h_rows, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end,
@@ -112,21 +112,21 @@ class ForwardOfUnits {
     return task_.plan.split == Split::kUnits ? team.barrier() : team.going();
   }
 
-  StepRow step_row(int64_t s, int64_t chunk_step, int64_t m) const {
+  StepRow step_row(int64_t s, int64_t chunk_step, int64_t m, int64_t slot) const {
     const int64_t t = clock_.time(s, m), b = clock_.row[m];
     const bool cut = clock_.cut(s, m), last = s + 1 == clock_.length[m];
     StepRow row;
-    row.gx = input_.at(chunk_step, m);
-    row.h = cut ? zeros_ : h_[s % 2] + m * outputs_;
-    row.h_next = h_[(s + 1) % 2] + m * outputs_;
-    row.raw = raw_ ? raw_ + m * hidden_ : nullptr;
+    row.gx = input_.at(chunk_step, slot);
+    row.h = cut ? zeros_ : h_[s % 2] + slot * outputs_;
+    row.h_next = h_[(s + 1) % 2] + slot * outputs_;
+    row.raw = raw_ ? raw_ + slot * hidden_ : nullptr;
     row.y = p_.y.at(t, b);
     row.gates = p_.keep ? kept_.gates(s, b) : nullptr;
     row.states = p_.keep ? kept_.states(s, b) : nullptr;
     row.kept_raw = p_.keep && raw_ ? kept_.raw(s, b) : nullptr;
     row.final[0] = last ? p_.state_out[0] + b * sizes_.P : nullptr;
     for (int k = 1; k < S; ++k) {
-      row.after[k] = state_[k] + m * hidden_;
+      row.after[k] = state_[k] + slot * hidden_;
       row.before[k] = cut ? zeros_ : row.after[k];
       row.final[k] = last ? p_.state_out[k] + b * sizes_.H : nullptr;
     }
@@ -157,7 +157,7 @@ class ForwardOfUnits {
   const KeptSteps<Cell, T> kept_;   // where all steps are kept, unless that is segment by segment
   Carver carver_;
   const InputProducts<Cell, T> input_;
-  T* h_[2];             // (B, outputs_) by turns, in order of rows
+  T* h_[2];             // (B, outputs_) by turns, by slots, as are the next
   T* state_[S];         // (B, hidden_), states 1..
   T* zeros_;            // what a reset leaves
   T* raw_;              // (B, hidden_)

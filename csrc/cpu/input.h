@@ -30,7 +30,7 @@ class InputProducts {
   }
 
   // [group][gate][lane] of a row of the chunk
-  T* at(int64_t chunk_step, int64_t m) const { return gx_ + (chunk_step * sizes_.B + m) * pitch_; }
+  T* at(int64_t chunk_step, int64_t slot) const { return gx_ + (chunk_step * sizes_.B + slot) * pitch_; }
 
   // Those of steps [s0, s1), a chunk at most, for the thread's rows and units.
   void make(int64_t s0, int64_t s1, const Share& share, int thread, Order order) const {
@@ -41,7 +41,7 @@ class InputProducts {
       const int64_t live = share.count(clock_.live(s));
       for (int64_t i = 0; i < live; ++i, ++count) {
         const int64_t m = share.position(i), t = clock_.time(s, m), b = clock_.row[m];
-        gx_rows[count] = at(s - s0, m);
+        gx_rows[count] = at(s - s0, share.slot(i));
         if (ids_)
           look_up(*ids_.at(t, b), gx_rows[count], share.units);
         else

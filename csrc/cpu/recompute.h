@@ -112,13 +112,13 @@ class Recomputation {
       const int64_t m = share.position(i), b = clock_.row[m];
       const bool cut = clock_.cut(s, m);
       rows[i] = {};
-      rows[i].gx = input_.at(chunk_step, m);
+      rows[i].gx = input_.at(chunk_step, share.slot(i));
       rows[i].h = h_rows[i];
       rows[i].gates = kept.gates(s, b);
       rows[i].states = kept.states(s, b);
       rows[i].raw = raw_ ? kept.raw(s, b) : nullptr;
       for (int k = 1; k < S; ++k) {
-        rows[i].after[k] = state_[k] + m * hidden_;
+        rows[i].after[k] = state_[k] + share.slot(i) * hidden_;
         rows[i].before[k] = cut ? zeros_ : rows[i].after[k];
       }
     }

@@ -96,9 +96,9 @@ struct Clock {
 };
 
 // What a thread has of things in the order of rows, numbers first, first + stride, .. below end: rows or blocks of
-// them.
+// them. In memory that is ours alone they lie side by side, from number `slot` on.
 struct Portion {
-  int64_t first, stride, end;
+  int64_t first, stride, end, slot;
 
   // How many of the first `live` things are the thread's.
   FUSEDRNN_INLINE int64_t count(int64_t live) const {
@@ -111,9 +111,10 @@ struct Portion {
 // equally long each thread has neighbours: rows that lie side by side share cache lines, and processors fetch a few
 // lines more than were asked for, out of one another's hands.
 FUSEDRNN_INLINE Portion portion_of(int64_t count, const Clock& clock, int thread, int threads) {
-  if (clock.extent.lengths != nullptr) return {thread, threads, count};
-  const Range part = part_of(count, thread, threads);
-  return {part.begin, 1, part.end};
+  const int64_t each = count / threads, more = count % threads;  // the first threads have one more
+  const int64_t begin = thread * each + smaller(thread, more), end = begin + each + (thread < more);
+  if (clock.extent.lengths != nullptr) return {thread, threads, count, begin};
+  return {begin, 1, end, begin};
 }
 
 // The rows, the groups of units and the groups of outputs of a thread.
@@ -124,6 +125,7 @@ struct Share {
   // How many of the first `live` positions are the thread's.
   FUSEDRNN_INLINE int64_t count(int64_t live) const { return rows.count(live); }
   FUSEDRNN_INLINE int64_t position(int64_t i) const { return rows.first + i * rows.stride; }
+  FUSEDRNN_INLINE int64_t slot(int64_t i) const { return rows.slot + i; }
 };
 
 template <class T>
@@ -131,7 +133,7 @@ FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock
   const int threads = team.size();
   const Range units{0, groups_of<T>(sizes.H)}, outputs{0, groups_of<T>(sizes.P)};
   if (plan.split == Split::kUnits)
-    return {{0, 1, sizes.B}, part_of(units.end, thread, threads), part_of(outputs.end, thread, threads)};
+    return {{0, 1, sizes.B, 0}, part_of(units.end, thread, threads), part_of(outputs.end, thread, threads)};
   return {portion_of(sizes.B, clock, thread, threads), units, outputs};
 }
 
@@ -155,7 +157,7 @@ FUSEDRNN_INLINE void clear_padding(const Sequence<T>& y, int64_t columns, const 
     }
 }
 
-// Rows of a state from the caller's (B, columns) array into a padded buffer in order, for the thread's rows and groups.
+// Rows of a state from the caller's (B, columns) array into a padded buffer by slots, for the thread's rows and groups.
 template <class T>
 FUSEDRNN_INLINE void enter_state(const T* from, T* to, int64_t columns, const Share& share, Range groups,
                                  const Clock& clock) {
@@ -166,12 +168,12 @@ FUSEDRNN_INLINE void enter_state(const T* from, T* to, int64_t columns, const Sh
     for (int64_t g = groups.begin; g < groups.end; ++g) {
       const Vec<T> value =
           from == nullptr ? Vec<T>(0) : load_columns(from + clock.row[m] * columns + g * W, columns - g * W);
-      value.store(to + m * pitch + g * W);
+      value.store(to + share.slot(i) * pitch + g * W);
     }
   }
 }
 
-// The way back: from a padded buffer in order into the caller's (B, columns) array, for positions from `begin` on.
+// The way back: from a padded buffer by slots into the caller's (B, columns) array, for positions from `begin` on.
 template <class T>
 FUSEDRNN_INLINE void leave_state(const T* from, T* to, int64_t columns, const Share& share, Range groups,
                                  const Clock& clock, int64_t begin) {
@@ -180,7 +182,8 @@ FUSEDRNN_INLINE void leave_state(const T* from, T* to, int64_t columns, const Sh
   for (int64_t i = share.count(begin); i < share.count(clock.rows); ++i) {
     const int64_t m = share.position(i);
     for (int64_t g = groups.begin; g < groups.end; ++g)
-      store_columns(to + clock.row[m] * columns + g * W, columns - g * W, Vec<T>::load(from + m * pitch + g * W));
+      store_columns(to + clock.row[m] * columns + g * W, columns - g * W,
+                    Vec<T>::load(from + share.slot(i) * pitch + g * W));
   }
 }
 

@@ -33,6 +33,7 @@ class BackwardPass {
         clock_{p_.extent, task.row, task.length, sizes_.B},
         carver_(task.workspace),
         zeros_(carver_.template take<T>(zeros())),
+        positions_(carver_.template take<int64_t>(task.plan.threads * sizes_.B)),
         chunk_(task, clock_, zeros_, carver_),
         recomputation_(task, clock_, zeros_, carver_),
         steps_(task, clock_, zeros_, chunk_, carver_) {}
@@ -41,23 +42,24 @@ class BackwardPass {
 
   void run(Team& team, int thread) const {
     const int threads = team.size();
+    const Share share =
+        share_of<T>(sizes_, task_.plan, clock_, Deal::kCards, team, thread, positions_ + thread * sizes_.B);
     for (int64_t j = thread; j < zeros(); j += threads) zeros_[j] = T(0);
-    if (p_.dx) clear_padding(p_.dx, sizes_.I, sizes_, clock_, thread, threads);
+    if (p_.dx) clear_padding(p_.dx, sizes_.I, sizes_, p_.extent, thread, threads);
     chunk_.start(team, thread);
-    steps_.start(team, thread);
+    steps_.start(share, team, thread);
     team.barrier();
     if (p_.checkpoints.steps == 0) {
-      if (!go_back(everything(), 0, clock_.steps(), team, thread)) return;
+      if (!go_back(everything(), 0, clock_.steps(), share, team, thread)) return;
     } else {
-      const Share share = share_of<T>(sizes_, task_.plan, clock_, team, thread);
       for (int64_t end = clock_.steps(), begin; end > 0; end = begin) {
         begin = larger(0, end - p_.checkpoints.steps);
         const Kept kept = recomputation_.run(begin, end, share, team, thread);
         if (Steps<Cell, T>::kReadsOthers && !team.barrier()) return;
-        if (!go_back(kept, begin, end, team, thread)) return;
+        if (!go_back(kept, begin, end, share, team, thread)) return;
       }
     }
-    steps_.end(team, thread);
+    steps_.end(share, team, thread);
     chunk_.end(team, thread);
   }
 
@@ -73,13 +75,13 @@ class BackwardPass {
 
   // Steps [begin, end), chunk by chunk. Chunks are counted back from the last step of all: segments are whole ones.
   // False when the work was stopped.
-  bool go_back(const Kept& kept, int64_t begin, int64_t end, Team& team, int thread) const {
+  bool go_back(const Kept& kept, int64_t begin, int64_t end, const Share& share, Team& team, int thread) const {
     for (int64_t s1 = end, s0; s1 > begin; s1 = s0) {
       s0 = larger(begin, s1 - task_.plan.chunk_steps);
       if (task_.input_progress && !task_.input_progress->wait(clock_.steps() - s0, team, true)) return false;
       int64_t count = 0;  // rows of the chunk, step by step in rising order
       for (int64_t s = s0; s < s1; ++s) count += clock_.live(s);
-      steps_.go_back(kept, s0, s1, count, team, thread);
+      steps_.go_back(kept, s0, s1, count, share, team, thread);
       if (!chunk_.add(kept, s0, s1, count, s1 == clock_.steps(), team, thread)) return false;
       if (task_.progress) task_.progress->reached(clock_.steps() - s0, team, thread);
     }
@@ -91,7 +93,8 @@ class BackwardPass {
   const Sizes sizes_;
   const Clock clock_;
   Carver carver_;
-  T* zeros_;  // a state that was None or reset
+  T* zeros_;            // a state that was None or reset
+  int64_t* positions_;  // (threads, B), those of a thread's rows
   const ChunkGradients<Cell, T> chunk_;
   const Recomputation<Cell, T> recomputation_;
   const Steps<Cell, T> steps_;

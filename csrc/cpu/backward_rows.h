@@ -55,7 +55,7 @@ class BackwardOfRows {
   }
 
   // The gradients of the states after the last step move in.
-  void start(Team& team, int thread) const {
+  void start(const Share&, Team& team, int thread) const {
     if (thread == 0) turn_weights();
     for (Bundle<T> bundle(clock_, thread, team.size()); bundle.count > 0; bundle.next())
       for (int u = 0; u < bundle.count; ++u) {
@@ -66,7 +66,7 @@ class BackwardOfRows {
   }
 
   // Steps [s0, s1), one chunk of `count` rows; ends early when the work was stopped.
-  void go_back(const Kept& kept, int64_t s0, int64_t s1, int64_t count, Team& team, int thread) const {
+  void go_back(const Kept& kept, int64_t s0, int64_t s1, int64_t count, const Share&, Team& team, int thread) const {
     for (Bundle<T> bundle(clock_, thread, team.size()); bundle.count > 0; bundle.next()) {
       int64_t first_row = count;
       for (int64_t s = s1 - 1; s >= s0; --s) {
@@ -80,7 +80,7 @@ class BackwardOfRows {
   }
 
   // Those of the states before the first step move out.
-  void end(Team& team, int thread) const {
+  void end(const Share&, Team& team, int thread) const {
     for (Bundle<T> bundle(clock_, thread, team.size()); bundle.count > 0; bundle.next())
       for (int u = 0; u < bundle.count; ++u) {
         put_state(dh(bundle, u), sizes_.P, bundle, u, p_.dstate_in[0]);

@@ -53,15 +53,14 @@ class BackwardOfUnits {
   }
 
   // The gradients of the states after the last step move in.
-  void start(Team& team, int thread) const {
-    const Share share = share_of<T>(sizes_, task_.plan, clock_, team, thread);
+  void start(const Share& share, Team&, int) const {
     enter_state(p_.dstate_out[0], dh_, sizes_.P, share, share.outputs, clock_);
     for (int k = 1; k < S; ++k) enter_state(p_.dstate_out[k], dstate_[k], sizes_.H, share, share.units, clock_);
   }
 
   // Steps [s0, s1), one chunk of `count` rows; ends early when the work was stopped.
-  void go_back(const Kept& kept, int64_t s0, int64_t s1, int64_t count, Team& team, int thread) const {
-    const Share share = share_of<T>(sizes_, task_.plan, clock_, team, thread);
+  void go_back(const Kept& kept, int64_t s0, int64_t s1, int64_t count, const Share& share, Team& team,
+               int thread) const {
     for (int64_t s = s1 - 1; s >= s0; --s) {
       count -= clock_.live(s);
       if (!step(kept, s, count, share, team, thread)) return;
@@ -69,8 +68,7 @@ class BackwardOfUnits {
   }
 
   // Those of the states before the first step move out.
-  void end(Team& team, int thread) const {
-    const Share share = share_of<T>(sizes_, task_.plan, clock_, team, thread);
+  void end(const Share& share, Team&, int) const {
     leave_state(dh_, p_.dstate_in[0], sizes_.P, share, share.outputs, clock_, 0);
     for (int k = 1; k < S; ++k) leave_state(dstate_[k], p_.dstate_in[k], sizes_.H, share, share.units, clock_, 0);
   }

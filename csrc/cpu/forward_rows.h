@@ -46,7 +46,7 @@ class ForwardOfRows {
   size_t workspace_bytes() const { return carver_.used(); }
 
   void run(Team& team, int thread) const {
-    clear_padding(p_.y, sizes_.P, sizes_, clock_, thread, team.size());
+    clear_padding(p_.y, sizes_.P, sizes_, p_.extent, thread, team.size());
     if (thread == 0) fill_pointers();
     team.barrier();
     for (Bundle<T> bundle(clock_, thread, team.size()); bundle.count > 0; bundle.next()) {

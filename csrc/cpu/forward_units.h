@@ -46,6 +46,7 @@ class ForwardOfUnits {
     for (int k = 1; k < S; ++k) state_[k] = carver_.template take<T>(sizes_.B * hidden_);
     zeros_ = carver_.template take<T>(larger(hidden_, outputs_));
     raw_ = task.panels.hr ? carver_.template take<T>(sizes_.B * hidden_) : nullptr;
+    positions_ = carver_.template take<int64_t>(task.plan.threads * sizes_.B);
     step_rows_ = carver_.template take<StepRow>(task.plan.threads * sizes_.B);
     pointers_ = carver_.template take<const T*>(task.plan.threads * sizes_.B);
   }
@@ -53,9 +54,10 @@ class ForwardOfUnits {
   size_t workspace_bytes() const { return carver_.used(); }
 
   void run(Team& team, int thread) const {
-    const Share share = share_of<T>(sizes_, task_.plan, clock_, team, thread);
+    const Share share =
+        share_of<T>(sizes_, task_.plan, clock_, Deal::kNeighbours, team, thread, positions_ + thread * sizes_.B);
     for (int64_t j = thread; j < larger(hidden_, outputs_); j += team.size()) zeros_[j] = T(0);
-    clear_padding(p_.y, sizes_.P, sizes_, clock_, thread, team.size());
+    clear_padding(p_.y, sizes_.P, sizes_, p_.extent, thread, team.size());
     enter(share);
     team.barrier();
     const int64_t steps = clock_.steps();
@@ -161,6 +163,7 @@ class ForwardOfUnits {
   T* state_[S];         // (B, hidden_), states 1..
   T* zeros_;            // what a reset leaves
   T* raw_;              // (B, hidden_)
+  int64_t* positions_;  // (threads, B), those of a thread's rows
   StepRow* step_rows_;  // (threads, B)
   const T** pointers_;  // (threads, B)
 };

@@ -8,7 +8,7 @@
 namespace fusedrnn::FUSEDRNN_ISA {
 
 // The blocks that a thread takes through the steps together, each W rows from a multiple of W in the order on. Blocks
-// are dealt out as rows are.
+// are dealt out like cards where rows have lengths, else each thread has neighbours.
 template <class T>
 class Bundle {
   static constexpr int64_t W = Vec<T>::kWidth;
@@ -17,15 +17,19 @@ class Bundle {
   static constexpr int kMost = Tiles<T, 1>::kMaxGroups;
 
   Bundle(const Clock& clock, int thread, int threads)
-      : rows_(clock.rows), blocks_(portion_of(divide_up(rows_, W), clock, thread, threads)) {
-    count = count_left();
+      : rows_(clock.rows), end_(divide_up(rows_, W)), first_(thread), stride_(threads) {
+    if (clock.extent.lengths == nullptr) {
+      const Range part = part_of(end_, thread, threads);
+      first_ = part.begin, end_ = part.end, stride_ = 1;
+    }
+    count = count_from(first_);
   }
   void next() {
-    blocks_.first += count * blocks_.stride;
-    count = count_left();
+    first_ += count * stride_;
+    count = count_from(first_);
   }
 
-  int64_t block(int64_t u) const { return blocks_.first + u * blocks_.stride; }
+  int64_t block(int64_t u) const { return first_ + u * stride_; }
   int64_t first_row(int64_t u) const { return block(u) * W; }
   // How many of the first `live` positions are in block u.
   int64_t rows(int64_t u, int64_t live) const { return larger(0, smaller(live - first_row(u), W)); }
@@ -45,10 +49,12 @@ class Bundle {
   int count;  // blocks, 0 when there is none left
 
  private:
-  int count_left() const { return static_cast<int>(smaller(kMost, blocks_.count(blocks_.end))); }
+  int count_from(int64_t first) const {
+    return first >= end_ ? 0 : static_cast<int>(smaller(kMost, divide_up(end_ - first, stride_)));
+  }
 
   const int64_t rows_;
-  Portion blocks_;  // from the first that is not done
+  int64_t end_, first_, stride_;  // blocks
 };
 
 // Values of a bundle, for every thread: [column][lane] of each block, one block after the other.

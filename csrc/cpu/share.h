@@ -60,6 +60,20 @@ FUSEDRNN_INLINE Range part_of(int64_t count, int part, int parts) {
   return {count * part / parts, count * (part + 1) / parts};
 }
 
+// How many of the numbers 0, 1, .. below count have what only the first of them have.
+template <class Has>
+FUSEDRNN_INLINE int64_t count_while(int64_t count, Has has) {
+  int64_t low = 0, high = count;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (has(middle))
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
 // When rows live and where in time they are. Step s is counted from where a row starts; m is a position in the order.
 struct Clock {
   const Extent& extent;
@@ -72,15 +86,7 @@ struct Clock {
   // How many rows are longer than s: a prefix of the order, since lengths fall.
   FUSEDRNN_INLINE int64_t live(int64_t s) const {
     if (extent.lengths == nullptr) return s < steps() ? rows : 0;
-    int64_t low = 0, high = rows;
-    while (low < high) {
-      const int64_t middle = (low + high) / 2;
-      if (length[middle] > s)
-        low = middle + 1;
-      else
-        high = middle;
-    }
-    return low;
+    return count_while(rows, [&](int64_t m) { return length[m] > s; });
   }
 
   FUSEDRNN_INLINE int64_t time(int64_t s, int64_t m) const { return extent.reverse ? length[m] - 1 - s : s; }
@@ -95,46 +101,62 @@ struct Clock {
   }
 };
 
-// What a thread has of things in the order of rows, numbers first, first + stride, .. below end: rows or blocks of
-// them. In memory that is ours alone they lie side by side, from number `slot` on.
-struct Portion {
-  int64_t first, stride, end, slot;
+// How a batch is shared out, of which rows may end at different steps. Threads that never wait for one another get as
+// much work in all, neighbours of the batch: rows that lie side by side share cache lines, and processors fetch a few
+// lines more than were asked for, out of one another's hands. Threads that meet between steps get as much work at each:
+// rows are dealt out like cards in order of length.
+enum class Deal { kNeighbours, kCards };
 
-  // How many of the first `live` things are the thread's.
-  FUSEDRNN_INLINE int64_t count(int64_t live) const {
-    const int64_t last = smaller(live, end);
-    return last <= first ? 0 : (last - first + stride - 1) / stride;
-  }
-};
-
-// Rows of all lengths are dealt out like cards, so that every thread gets long ones and short ones. Where all are
-// equally long each thread has neighbours: rows that lie side by side share cache lines, and processors fetch a few
-// lines more than were asked for, out of one another's hands.
-FUSEDRNN_INLINE Portion portion_of(int64_t count, const Clock& clock, int thread, int threads) {
-  const int64_t each = count / threads, more = count % threads;  // the first threads have one more
-  const int64_t begin = thread * each + smaller(thread, more), end = begin + each + (thread < more);
-  if (clock.extent.lengths != nullptr) return {thread, threads, count, begin};
-  return {begin, 1, end, begin};
-}
-
-// The rows, the groups of units and the groups of outputs of a thread.
+// The rows, the groups of units and the groups of outputs of a thread. Besides its position in the order a row has a
+// slot in the memory of the pass, where all rows of a thread are neighbours.
 struct Share {
-  Portion rows;
+  const int64_t* positions;  // rising
+  int64_t rows, first_slot;
   Range units, outputs;
 
   // How many of the first `live` positions are the thread's.
-  FUSEDRNN_INLINE int64_t count(int64_t live) const { return rows.count(live); }
-  FUSEDRNN_INLINE int64_t position(int64_t i) const { return rows.first + i * rows.stride; }
-  FUSEDRNN_INLINE int64_t slot(int64_t i) const { return rows.slot + i; }
+  FUSEDRNN_INLINE int64_t count(int64_t live) const {
+    return count_while(rows, [&](int64_t i) { return positions[i] < live; });
+  }
+  FUSEDRNN_INLINE int64_t position(int64_t i) const { return positions[i]; }
+  FUSEDRNN_INLINE int64_t slot(int64_t i) const { return first_slot + i; }
 };
 
+// Neighbours of the batch with as many steps as those of other threads; a row without any counts, too.
+FUSEDRNN_INLINE Range neighbours(const Sizes& sizes, const Extent& extent, int thread, int threads) {
+  const auto work = [&](int64_t b) { return 1 + (extent.lengths ? extent.lengths[b] : sizes.T); };
+  int64_t total = 0, before = 0;
+  for (int64_t b = 0; b < sizes.B; ++b) total += work(b);
+  Range range{0, 0};
+  for (int64_t b = 0; b < sizes.B; ++b) {
+    const int64_t middle = (2 * before + work(b)) * threads;
+    if (middle < 2 * total * thread) ++range.begin;
+    if (middle < 2 * total * (thread + 1)) ++range.end;
+    before += work(b);
+  }
+  return range;
+}
+
+// positions: (B), to be filled.
 template <class T>
-FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock& clock, const Team& team, int thread) {
+FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock& clock, Deal deal, const Team& team,
+                               int thread, int64_t* positions) {
   const int threads = team.size();
-  const Range units{0, groups_of<T>(sizes.H)}, outputs{0, groups_of<T>(sizes.P)};
-  if (plan.split == Split::kUnits)
-    return {{0, 1, sizes.B, 0}, part_of(units.end, thread, threads), part_of(outputs.end, thread, threads)};
-  return {portion_of(sizes.B, clock, thread, threads), units, outputs};
+  Share share{positions, 0, 0, {0, groups_of<T>(sizes.H)}, {0, groups_of<T>(sizes.P)}};
+  if (plan.split == Split::kUnits) {
+    share.units = part_of(share.units.end, thread, threads);
+    share.outputs = part_of(share.outputs.end, thread, threads);
+    for (int64_t m = 0; m < sizes.B; ++m) positions[share.rows++] = m;
+  } else if (deal == Deal::kCards && clock.extent.lengths != nullptr) {
+    share.first_slot = thread * (sizes.B / threads) + smaller(thread, sizes.B % threads);
+    for (int64_t m = thread; m < sizes.B; m += threads) positions[share.rows++] = m;
+  } else {
+    const Range batch = neighbours(sizes, clock.extent, thread, threads);
+    share.first_slot = batch.begin;
+    for (int64_t m = 0; m < sizes.B; ++m)
+      if (batch.begin <= clock.row[m] && clock.row[m] < batch.end) positions[share.rows++] = m;
+  }
+  return share;
 }
 
 // h before step s of position m, (P) values; zeros where there was none or a reset cuts it off.
@@ -146,13 +168,15 @@ FUSEDRNN_INLINE const T* output_before(const BackwardProblem<T>& p, const Clock&
   return p.state_in[0] ? p.state_in[0] + clock.row[m] * p.sizes.P : zeros;
 }
 
-// Sets the columns of every row beyond its length to zero; rows are dealt out among the threads.
+// Sets the columns of every row beyond its length to zero; each thread has neighbours of the batch.
 template <class T>
-FUSEDRNN_INLINE void clear_padding(const Sequence<T>& y, int64_t columns, const Sizes& sizes, const Clock& clock,
+FUSEDRNN_INLINE void clear_padding(const Sequence<T>& y, int64_t columns, const Sizes& sizes, const Extent& extent,
                                    int thread, int threads) {
-  for (int64_t m = thread; m < sizes.B; m += threads)
-    for (int64_t t = clock.length[m]; t < sizes.T; ++t) {
-      T* out = y.at(t, clock.row[m]);
+  if (extent.lengths == nullptr) return;
+  const Range batch = neighbours(sizes, extent, thread, threads);
+  for (int64_t b = batch.begin; b < batch.end; ++b)
+    for (int64_t t = extent.lengths[b]; t < sizes.T; ++t) {
+      T* out = y.at(t, b);
       for (int64_t j = 0; j < columns; ++j) out[j] = T(0);
     }
 }

@@ -12,8 +12,8 @@
 // threads. One accumulator for a thousand terms would lose two digits.
 //
 // Runs serve speed as well. A few tiles of rows take the same run of the same panels one after the other, so only the
-// first of them finds the weights outside the nearest cache; the others read them there, and meanwhile ask for the run
-// that comes next.
+// first of them finds the weights outside the nearest cache; the others read them there. Weights that the second cache
+// does not hold are asked for meanwhile, one run ahead.
 #pragma once
 
 #include "cpu/simd.h"
@@ -24,15 +24,16 @@ namespace fusedrnn::FUSEDRNN_ISA {
 // is read.
 template <class T>
 struct Ahead {
-  const T* line;
-  int64_t step;  // from one line to the next
+  const T* line = nullptr;  // nullptr: nothing is asked for
+  int64_t step = 0;         // from one line to the next
 };
 
 template <class T>
 using TileFunction = void (*)(int64_t terms, const T* const* a, int64_t k0, const T* panel, int64_t panel_pitch,
                               bool add, T* out, Ahead<T> ahead);
 
-constexpr int64_t kRun = 128;  // costs less than a hundredth of the time
+constexpr int64_t kRun = 128;                     // costs less than a hundredth of the time
+constexpr int64_t kSecondCacheBytes = 512 << 10;  // that the weights of one product may fill
 
 // A product of few columns is a dot product to other libraries, summed over the lanes of a vector: as exact with short
 // runs.
@@ -58,8 +59,7 @@ FUSEDRNN_NOINLINE void tile(int64_t terms, const T* const* a, int64_t k0, const 
 #pragma GCC unroll 8
     for (int n = 0; n < U * G; ++n) sum[r][n] = V(0);
 
-  for (int64_t k = 0; k < terms; ++k, ahead.line += ahead.step) {
-    __builtin_prefetch(ahead.line, 0, 2);  // into the second cache; the first is full of this run
+  const auto add_term = [&](int64_t k) FUSEDRNN_INLINE_LAMBDA {
     V w[U * G];
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u)
@@ -70,6 +70,14 @@ FUSEDRNN_NOINLINE void tile(int64_t terms, const T* const* a, int64_t k0, const 
       const V value(row[r][k]);
 #pragma GCC unroll 8
       for (int n = 0; n < U * G; ++n) sum[r][n] = fma(value, w[n], sum[r][n]);
+    }
+  };
+  if (ahead.line == nullptr) {
+    for (int64_t k = 0; k < terms; ++k) add_term(k);
+  } else {
+    for (int64_t k = 0; k < terms; ++k, ahead.line += ahead.step) {
+      __builtin_prefetch(ahead.line, 0, 2);  // into the second cache; the first is full of this run
+      add_term(k);
     }
   }
 #pragma GCC unroll 8
@@ -176,6 +184,7 @@ FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t ru
   constexpr int kSums = (kAccumulators > G ? kAccumulators : G) * W;                      // of a tile
   if (M <= 0 || g1 <= g0) return;
   const int64_t pitch = K * G * W;
+  const bool far = (g1 - g0) * pitch * static_cast<int64_t>(sizeof(T)) > kSecondCacheBytes;
   const Heights heights(M, TileShape<G>::kRows);
   alignas(64) T sums[kTogether * kSums];
   int widest;
@@ -201,8 +210,8 @@ FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t ru
         const T* next = k0 + run < K ? panel + (k0 + run) * G * W : panel_ahead;
         for (int64_t i = i0; i < i1; ++i) {
           T* out = sums + (i - i0) * kSums;
-          Ahead<T> ahead{panel, 0};
-          if (next != nullptr && i < taken * G) ahead = {next + i / G * pitch + i % G * W, G * W};
+          Ahead<T> ahead;
+          if (far && next != nullptr && i < taken * G) ahead = {next + i / G * pitch + i % G * W, G * W};
           (i < heights.tall_tiles ? kernel : kernel_low)(terms, a + heights.first(i), k0, panel + k0 * G * W, pitch,
                                                          k0 > 0, out, ahead);
           if (k0 + run < K) continue;

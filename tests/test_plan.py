@@ -23,6 +23,11 @@ def forward_plan(layer, T, B):
     return first.split("forward: ")[1]
 
 
+def backward_chunk(layer, T, B):
+    text = layer.explain((T, B, layer.input_size), training=True).splitlines()[1]
+    return int(text.split("; backward: ")[1].split("chunks of ")[1].split()[0])
+
+
 @pytest.mark.usefixtures("threads")
 @pytest.mark.parametrize(
     ("T", "B", "I", "H"), [(1, 1, 1, 1), (5, 3, 4, 6), (10, 1, 8, 16), (0, 5, 8, 16), (8, 0, 8, 16)]
@@ -43,6 +48,23 @@ def test_a_single_row_splits_units(threads, layer):
 
 def test_few_rows_of_weights_that_do_not_stay_near_split_units(threads):
     assert forward_plan(fr.LSTM(1024, 1024), 50, 16).startswith(f"{threads} threads by units")
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_chunk_of_backward_has_gate_gradients_that_stay_near_or_spares_large_weight_gradients():
+    assert backward_chunk(fr.LSTM(128, 128), 28, 128) == 2
+    assert backward_chunk(fr.LSTM(512, 512), 50, 64) == 4
+    assert backward_chunk(fr.LSTM(650, 650), 35, 20) == 35
+    assert backward_chunk(fr.LSTM(1024, 1024), 50, 16) == 50
+    assert backward_chunk(fr.LSTM(1024, 1024), 5000, 16) == 64  # 16 MB
+    assert backward_chunk(fr.RNN(1024, 1024), 5000, 16) == 72  # 1152 rows
+
+
+@pytest.mark.usefixtures("threads")
+def test_a_few_rows_more_than_a_chunk_are_one():
+    assert backward_chunk(fr.LSTM(1, 30), 10, 32) == 10
+    assert backward_chunk(fr.LSTM(1, 30), 12, 32) == 12
+    assert backward_chunk(fr.LSTM(1, 30), 13, 32) == 8
 
 
 def test_few_units_of_many_rows_put_rows_in_lanes(threads):

@@ -19,11 +19,15 @@ constexpr double kMoving = 1.5;  // what rows in lanes cost more, since all that
 constexpr double kBarrierCycles = 400;
 constexpr double kUneven = 0.05;  // of a step, by which the slowest thread is later than the others: all wait for it
 constexpr int64_t kWaves = 16;    // chunks of layers as a wavefront: the last layer begins so much later than the first
-constexpr double kForkCycles = 24000;           // wake the workers, who may be asleep, share the work out, join
-constexpr double kExchangeCycles = 12000;       // backward, a chunk: meet, and read what the others have made
-constexpr double kBackwardWork = 2;             // of backward over forward
-constexpr int64_t kGateBytes = 512 << 10;       // input products of a chunk, a thread
-constexpr int64_t kGradientBytes = 2560 << 10;  // gate gradients of a chunk
+constexpr double kForkCycles = 24000;               // wake the workers, who may be asleep, share the work out, join
+constexpr double kExchangeCycles = 12000;           // backward, a chunk: meet, and read what the others have made
+constexpr double kBackwardWork = 2;                 // of backward over forward
+constexpr int64_t kGateBytes = 512 << 10;           // input products of a chunk, a thread
+constexpr int64_t kNearGradientBytes = 2560 << 10;  // gate gradients of a chunk that stay near
+constexpr int64_t kNearRows = 256;
+constexpr int64_t kFarGradientBytes = 16 << 20;  // and of one where they do not
+constexpr int64_t kFarRows = 1152;
+constexpr double kTimesFar = 6.5;  // that those pass between caches: as they are and transposed, in and out
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -101,6 +105,24 @@ Plan choose(const PlanInput& in, double overhead) {
   return best;
 }
 
+// Steps of a chunk of backward. Each chunk adds to the weight gradients, the first one only writes them: where these
+// are large, it pays to let the gate gradients of long chunks leave the near cache.
+int64_t gradient_steps(const PlanInput& in) {
+  const Sizes& s = in.sizes;
+  const int64_t T = std::max<int64_t>(1, s.T), B = std::max<int64_t>(1, s.B);
+  const int64_t gate_bytes = s.H * in.gates * in.element_bytes;
+  const int64_t row_bytes = gate_bytes * (in.one_gate_gradient ? 1 : 2);
+  const int64_t near_rows = std::clamp<int64_t>(kNearGradientBytes / row_bytes, 48, kNearRows);
+  if (2 * T * B <= 3 * near_rows) return T;
+  const int64_t near = std::clamp<int64_t>(near_rows / B, 1, T);
+  const int64_t far = std::clamp<int64_t>(std::min(kFarGradientBytes / row_bytes, kFarRows) / B, near, T);
+  const double weights = static_cast<double>(gate_bytes) * static_cast<double>(s.I + s.P);
+  const double near_bytes = weights * static_cast<double>(2 * divide_up(T, near) - 1);
+  const double far_bytes = weights * static_cast<double>(2 * divide_up(T, far) - 1) +
+                           kTimesFar * static_cast<double>(row_bytes) * static_cast<double>(T * B);
+  return far_bytes < near_bytes ? far : near;
+}
+
 }  // namespace
 
 Plan plan_forward(const PlanInput& in) {
@@ -113,9 +135,7 @@ Plan plan_forward(const PlanInput& in) {
 
 Plan plan_backward(const PlanInput& in) {
   const Sizes& s = in.sizes;
-  const int64_t row_bytes = s.H * in.gates * in.element_bytes * (in.one_gate_gradient ? 1 : 2);
-  const int64_t rows = std::clamp<int64_t>(kGradientBytes / row_bytes, 48, 256);
-  const int64_t chunk = std::clamp<int64_t>(rows / std::max<int64_t>(1, s.B), 1, std::max<int64_t>(1, s.T));
+  const int64_t chunk = gradient_steps(in);
   // Cycles are those of forward: what comes on top counts half.
   Plan plan = choose(in, (kForkCycles + static_cast<double>(divide_up(s.T, chunk)) * kExchangeCycles) / kBackwardWork);
   plan.chunk_steps = chunk;

@@ -81,7 +81,7 @@ struct alignas(64) Worker {
   std::atomic<const Job*> job{nullptr};
 };
 
-constexpr std::chrono::microseconds kSpin{50};
+constexpr std::chrono::microseconds kSpin{100};
 
 void serve(Worker& worker, int thread) {
   for (;;) {

@@ -1,7 +1,7 @@
 // The pool: threads that wait for work, made when first needed.
 //
 // run_team(n, ...) runs a function on the calling thread (thread 0) and n - 1 workers and returns when all are done.
-// Workers spin for some tens of microseconds after a job and then sleep. A pool that is busy with another caller's job,
+// Workers spin for a tenth of a millisecond after a job and then sleep. A pool that is busy with another caller's job,
 // asked for one thread, or given no more threads by the system, runs the function on the calling thread alone, as a
 // team of one. After a fork the child makes a pool of its own.
 //

@@ -58,6 +58,7 @@ def test_a_chunk_of_backward_has_gate_gradients_that_stay_near_or_spares_large_w
     assert backward_chunk(fr.LSTM(1024, 1024), 50, 16) == 50
     assert backward_chunk(fr.LSTM(1024, 1024), 5000, 16) == 64  # 16 MB
     assert backward_chunk(fr.RNN(1024, 1024), 5000, 16) == 72  # 1152 rows
+    assert backward_chunk(fr.LSTM(2048, 2048), 5000, 4) == 85  # a quarter of a second
 
 
 @pytest.mark.usefixtures("threads")

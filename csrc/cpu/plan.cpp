@@ -27,6 +27,7 @@ constexpr int64_t kNearGradientBytes = 2560 << 10;  // gate gradients of a chunk
 constexpr int64_t kNearRows = 256;
 constexpr int64_t kFarGradientBytes = 16 << 20;  // and of one where they do not
 constexpr int64_t kFarRows = 1152;
+constexpr int64_t kFarWork = int64_t{1} << 34;  // multiply-adds that follow a chunk and cannot be stopped: .25 s
 constexpr double kTimesFar = 6.5;  // that those pass between caches: as they are and transposed, in and out
 
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -113,13 +114,16 @@ int64_t gradient_steps(const PlanInput& in) {
   const int64_t gate_bytes = s.H * in.gates * in.element_bytes;
   const int64_t row_bytes = gate_bytes * (in.one_gate_gradient ? 1 : 2);
   const int64_t near_rows = std::clamp<int64_t>(kNearGradientBytes / row_bytes, 48, kNearRows);
-  if (2 * T * B <= 3 * near_rows) return T;
+  const double all_rows = static_cast<double>(T) * static_cast<double>(B);
+  if (2 * all_rows <= 3 * static_cast<double>(near_rows)) return T;
   const int64_t near = std::clamp<int64_t>(near_rows / B, 1, T);
-  const int64_t far = std::clamp<int64_t>(std::min(kFarGradientBytes / row_bytes, kFarRows) / B, near, T);
+  const int64_t row_work = std::max<int64_t>(1, s.H * in.gates * (2 * s.I + s.P));  // weight gradients and dx
+  const int64_t far_rows = std::min({kFarGradientBytes / row_bytes, kFarRows, kFarWork / row_work});
+  const int64_t far = std::clamp<int64_t>(far_rows / B, near, T);
   const double weights = static_cast<double>(gate_bytes) * static_cast<double>(s.I + s.P);
   const double near_bytes = weights * static_cast<double>(2 * divide_up(T, near) - 1);
-  const double far_bytes = weights * static_cast<double>(2 * divide_up(T, far) - 1) +
-                           kTimesFar * static_cast<double>(row_bytes) * static_cast<double>(T * B);
+  const double far_bytes =
+      weights * static_cast<double>(2 * divide_up(T, far) - 1) + kTimesFar * static_cast<double>(row_bytes) * all_rows;
   return far_bytes < near_bytes ? far : near;
 }
 

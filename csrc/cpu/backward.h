@@ -82,7 +82,7 @@ class BackwardPass {
       int64_t count = 0;  // rows of the chunk, step by step in rising order
       for (int64_t s = s0; s < s1; ++s) count += clock_.live(s);
       steps_.go_back(kept, s0, s1, count, share, team, thread);
-      if (!chunk_.add(kept, s0, s1, count, s1 == clock_.steps(), team, thread)) return false;
+      if (!chunk_.add(kept, s0, s1, count, s1 == clock_.steps(), share, team, thread)) return false;
       if (task_.progress) task_.progress->reached(clock_.steps() - s0, team, thread);
     }
     return true;

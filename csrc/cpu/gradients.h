@@ -75,11 +75,13 @@ class ChunkGradients {
 
   // The products over the rows of steps [s0, s1), `count` rows in all; all threads meet before and after. The first
   // chunk assigns, the others add. False when the work was stopped.
-  bool add(const Kept& kept, int64_t s0, int64_t s1, int64_t count, bool first, Team& team, int thread) const {
+  bool add(const Kept& kept, int64_t s0, int64_t s1, int64_t count, bool first, const Share& share, Team& team,
+           int thread) const {
     if (!team.barrier()) return false;
     transpose_gradients(count, team, thread);
     if (!own_gates_) team.barrier();
     multiply(kept, s0, s1, count, first, team, thread);
+    if (p_.dx && task_.plan.lanes == cpu::Lanes::kUnits) input_gradient(s0, s1, count, share, team, thread);
     team.worked(thread, 3 * task_.plan.step_cycles * static_cast<double>(s1 - s0));  // products of three kinds
     return team.barrier();
   }
@@ -162,7 +164,6 @@ class ChunkGradients {
     add_columns(dgx_, count, p_.db_ih, first, part_of(groups_of<T>(gates_), other, threads));
     if (!same_bias_gradients())
       add_columns(dgh_, count, p_.db_hh, first, part_of(groups_of<T>(gates_), thread, threads));
-    if (p_.dx && task_.plan.lanes == cpu::Lanes::kUnits) input_gradient(s0, s1, team, thread);
   }
 
   // out = or += the sum of the rows, for groups of columns
@@ -181,19 +182,23 @@ class ChunkGradients {
     }
   }
 
-  // dx = dgx W_ih, for some rows of the chunk: split by rows, those whose dgx the thread has made itself. With rows in
-  // lanes it is made step by step, cpu/backward_rows.h.
-  void input_gradient(int64_t s0, int64_t s1, Team& team, int thread) const {
-    const bool by_rows = task_.plan.split == Split::kRows;
+  // dx = dgx W_ih, for some of the `count` rows of the chunk: split by rows, those whose dgx the thread has made
+  // itself, else neighbours. With rows in lanes it is made step by step, cpu/backward_rows.h.
+  void input_gradient(int64_t s0, int64_t s1, int64_t count, const Share& share, Team& team, int thread) const {
     const T** pointers = pointers_ + thread * chunk_rows_;
     const T** target = sources_ + thread * chunk_rows_;
-    int64_t r = 0, own = 0;
-    for (int64_t s = s0; s < s1; ++s)
-      for (int64_t m = 0, live = clock_.live(s); m < live; ++m, ++r) {
-        if ((by_rows ? m : r) % team.size() != thread) continue;
+    const Range rows = task_.plan.split == Split::kRows ? Range{0, count} : part_of(count, thread, team.size());
+    int64_t own = 0, first_row = 0;
+    for (int64_t s = s0; s < s1; ++s) {
+      const int64_t live = clock_.live(s);
+      for (int64_t i = 0, most = share.count(live); i < most; ++i) {
+        const int64_t m = share.position(i), r = first_row + m;
+        if (r < rows.begin || r >= rows.end) continue;
         pointers[own] = dgx_ + r * gates_;
         target[own++] = p_.dx.at(clock_.time(s, m), clock_.row[m]);
       }
+      first_row += live;
+    }
     product<T, 1>(own, pointers, gates_, run_, task_.panels.ih, 0, groups_of<T>(sizes_.I), Order::kRising,
                   one_by_one([&](int64_t i, int64_t g, const T* sums) {
                     store_columns(const_cast<T*>(target[i]) + g * W, sizes_.I - g * W, V::load(sums));

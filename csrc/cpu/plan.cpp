@@ -117,7 +117,7 @@ int64_t gradient_steps(const PlanInput& in) {
   const double all_rows = static_cast<double>(T) * static_cast<double>(B);
   if (2 * all_rows <= 3 * static_cast<double>(near_rows)) return T;
   const int64_t near = std::clamp<int64_t>(near_rows / B, 1, T);
-  const int64_t row_work = std::max<int64_t>(1, s.H * in.gates * (2 * s.I + s.P));  // weight gradients and dx
+  const int64_t row_work = s.H * in.gates * (2 * s.I + s.P);  // weight gradients and dx
   const int64_t far_rows = std::min({kFarGradientBytes / row_bytes, kFarRows, kFarWork / row_work});
   const int64_t far = std::clamp<int64_t>(far_rows / B, near, T);
   const double weights = static_cast<double>(gate_bytes) * static_cast<double>(s.I + s.P);

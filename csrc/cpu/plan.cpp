@@ -22,7 +22,8 @@ constexpr int64_t kWaves = 16;    // chunks of layers as a wavefront: the last l
 constexpr double kForkCycles = 24000;               // wake the workers, who may be asleep, share the work out, join
 constexpr double kExchangeCycles = 16000;           // backward, a chunk: meet, and read what the others have made
 constexpr double kBackwardWork = 2;                 // of backward over forward
-constexpr int64_t kGateBytes = 512 << 10;           // input products of a chunk, a thread
+constexpr int64_t kGateBytes = 256 << 10;           // input products of a chunk, a thread
+constexpr int64_t kInputRows = 64;                  // and so many rows at least, to share the weights
 constexpr int64_t kNearGradientBytes = 2560 << 10;  // gate gradients of a chunk that stay near
 constexpr int64_t kNearRows = 256;
 constexpr int64_t kFarGradientBytes = 16 << 20;  // and of one where they do not
@@ -35,7 +36,8 @@ int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // Steps whose input products a thread with so many rows and units makes together.
 int64_t chunk_of(const PlanInput& in, int64_t rows, int64_t units) {
   const int64_t step_bytes = std::max<int64_t>(1, rows * units * in.gates * in.element_bytes);
-  return std::clamp<int64_t>(kGateBytes / step_bytes, 1, std::max<int64_t>(1, in.sizes.T));
+  const int64_t steps = std::max(kGateBytes / step_bytes, divide_up(kInputRows, std::max<int64_t>(1, rows)));
+  return std::clamp<int64_t>(steps, 1, std::max<int64_t>(1, in.sizes.T));
 }
 
 // The product of `rows` rows with the panels of `groups` groups of units on one thread.

@@ -19,17 +19,21 @@ struct CellRow {
   T* final[Cell::kStates];         // state_out of the row, nullptr unless this is its last step
 };
 
-// The cell for one group of units of N rows; P holds N vectors.
-template <class Cell, class P, int N, class Row, class T, class Output>
-FUSEDRNN_INLINE void run_cell(const Row* rows, const Results<T>& results, int r, int u, const T* b_hh, int64_t hidden,
+enum class Beside { kRows, kGroups };
+
+// The cells of one group of units of N rows from `row` on, or of N groups of this row; P holds N vectors.
+template <class Cell, class P, int N, Beside beside, class Row, class T, class Output>
+FUSEDRNN_INLINE void run_cell(const Row* first, const Results<T>& results, int r, int u, const T* b_hh, int64_t hidden,
                               Output&& output) {
   using V = Vec<T>;
   constexpr int W = V::kWidth, G = Cell::kGates, S = Cell::kStates, K = Cell::kSaved;
-  const int64_t g = results.group + u, j = g * W, columns = hidden - j;
+  constexpr int kRowStep = beside == Beside::kRows ? 1 : 0, kGroupStep = 1 - kRowStep;
+  const int64_t first_group = results.group + u;
   P gx[G], gh[G], before[S], after[S], saved[K > 0 ? K : 1];
   for (int n = 0; n < N; ++n) {
-    const Row& row = rows[n];
-    const T* sums = results.at(r + n, u);
+    const Row& row = first[n * kRowStep];
+    const T* sums = results.at(r + n * kRowStep, u + n * kGroupStep);
+    const int64_t g = first_group + n * kGroupStep, j = g * W, columns = hidden - j;
     for (int q = 0; q < G; ++q) {
       const int64_t at = (g * G + q) * W;
       part(gx[q], n) = V::load(row.gx + at);
@@ -42,7 +46,8 @@ FUSEDRNN_INLINE void run_cell(const Row* rows, const Results<T>& results, int r,
   Cell::forward(gx, gh, before, after, saved);
 
   for (int n = 0; n < N; ++n) {
-    const Row& row = rows[n];
+    const Row& row = first[n * kRowStep];
+    const int64_t g = first_group + n * kGroupStep, j = g * W, columns = hidden - j;
     for (int k = 1; k < S; ++k) {
       const V value = part(after[k], n);
       value.store(row.after[k] + j);
@@ -55,18 +60,24 @@ FUSEDRNN_INLINE void run_cell(const Row* rows, const Results<T>& results, int r,
   }
 }
 
-// The cells of all rows and groups of `results`, the sums W_hh h: two rows side by side as far as they go.
+// The cells of all rows and groups of `results`, the sums W_hh h: two rows side by side as far as they go, then two
+// groups of the row that is left.
 // rows[results.row] is a CellRow or more; output(row, group, h) takes what its cells put out.
 template <class Cell, class Row, class T, class Output>
 FUSEDRNN_INLINE void run_cells(const Row* rows, const Results<T>& results, const T* b_hh, int64_t hidden,
                                Output&& output) {
-  for (int u = 0; u < results.groups; ++u) {
-    int r = 0;
-    if constexpr (Vec<T>::kWidth > 1)
-      for (; r + 2 <= results.rows; r += 2)
-        run_cell<Cell, Two<T>, 2>(rows + results.row + r, results, r, u, b_hh, hidden, output);
-    for (; r < results.rows; ++r)
-      run_cell<Cell, Vec<T>, 1>(rows + results.row + r, results, r, u, b_hh, hidden, output);
+  constexpr bool kPairs = Vec<T>::kWidth > 1;
+  const int paired = kPairs ? results.rows / 2 * 2 : 0;
+  for (int u = 0; u < results.groups; ++u)
+    for (int r = 0; r < paired; r += 2)
+      run_cell<Cell, Two<T>, 2, Beside::kRows>(rows + results.row + r, results, r, u, b_hh, hidden, output);
+  for (int r = paired; r < results.rows; ++r) {
+    const Row* row = rows + results.row + r;
+    int u = 0;
+    for (; kPairs && u + 2 <= results.groups; u += 2)
+      run_cell<Cell, Two<T>, 2, Beside::kGroups>(row, results, r, u, b_hh, hidden, output);
+    for (; u < results.groups; ++u)
+      run_cell<Cell, Vec<T>, 1, Beside::kGroups>(row, results, r, u, b_hh, hidden, output);
   }
 }
 

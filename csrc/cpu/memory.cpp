@@ -1,5 +1,6 @@
 #include "cpu/memory.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <mutex>
@@ -14,9 +15,12 @@
 namespace fusedrnn::cpu {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
 constexpr size_t kMostKept = 256 << 20;  // unused bytes that wait for the next request
-constexpr size_t kHuge = 4 << 20;        // worth pages of 2 MB
+constexpr size_t kHugePage = 2 << 20;
+
+// Weights of many pages go through the processor step after step: with small pages it looks up more of them than it can
+// remember. A large block begins where a huge page can.
+std::align_val_t alignment_of(size_t bytes) { return std::align_val_t{bytes >= kHugePage ? kHugePage : 64}; }
 
 // Sizes of one class differ by less than an eighth, and a block of a class serves all of them.
 size_t class_of(size_t bytes) {
@@ -26,16 +30,15 @@ size_t class_of(size_t bytes) {
 }
 
 char* ask_system(size_t bytes) {
-  char* at = static_cast<char*>(::operator new(bytes, kAlignment));
+  char* at = static_cast<char*>(::operator new(bytes, alignment_of(bytes)));
 #if defined(__linux__)
-  if (bytes >= kHuge) {
-    const uintptr_t page = 4096, begin = (reinterpret_cast<uintptr_t>(at) + page - 1) / page * page;
-    // Only advice: where it is not taken, pages are small.
-    madvise(reinterpret_cast<void*>(begin), reinterpret_cast<uintptr_t>(at) + bytes - begin, MADV_HUGEPAGE);
-  }
+  // Only advice: where it is not taken, pages are small. What no huge page would fill stays as it is.
+  if (bytes >= kHugePage) madvise(at, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
 #endif
   return at;
 }
+
+void free_system(char* at, size_t bytes) noexcept { ::operator delete(at, alignment_of(bytes)); }
 
 class Store {
  public:
@@ -72,7 +75,7 @@ class Store {
         }
       }
     }
-    ::operator delete(at, kAlignment);
+    free_system(at, size);
   }
 
   std::mutex& mutex() { return mutex_; }
@@ -93,7 +96,7 @@ class Store {
             (oldest == shelves_.end() || shelf->second.asked < oldest->second.asked))
           oldest = shelf;
       if (oldest == shelves_.end()) return;
-      ::operator delete(oldest->second.blocks.back(), kAlignment);
+      free_system(oldest->second.blocks.back(), oldest->first);
       oldest->second.blocks.pop_back();
       kept_ -= oldest->first;
     }
@@ -102,7 +105,7 @@ class Store {
   void release() {
     const std::lock_guard<std::mutex> locked(mutex_);
     for (auto& [size, shelf] : shelves_)
-      for (char* at : shelf.blocks) ::operator delete(at, kAlignment);
+      for (char* at : shelf.blocks) free_system(at, size);
     shelves_.clear();
     kept_ = 0;
   }
@@ -146,7 +149,7 @@ char* take_memory(size_t bytes) {
 }
 
 void give_memory(char* at, size_t bytes) noexcept {
-  if (!reused(bytes)) return ::operator delete(at, kAlignment);
+  if (!reused(bytes)) return free_system(at, bytes);
   store().give(at, class_of(bytes));
 }
 

@@ -96,7 +96,7 @@ class Matmul {
   void copy_a(int64_t m0, int64_t count, int64_t k0, int64_t depth, T* copy, const T** pointers) const {
     const T* from = t_.a + m0 * t_.a_row + k0 * t_.a_column;
     for (int64_t r = 0; r < count; ++r) pointers[r] = copy + r * kPitch;
-    if (t_.a_row == 1) return transpose(from, t_.a_column, depth, count, copy, kPitch, depth);
+    if (t_.a_row == 1) return transpose(from, t_.a_column, depth, count, copy, kPitch, depth, true);
     for (int64_t r = 0; r < count; ++r)
       for (int64_t k = 0; k < depth; ++k) copy[r * kPitch + k] = from[r * t_.a_row + k * t_.a_column];
   }

@@ -25,14 +25,16 @@ FUSEDRNN_INLINE void transpose_block(Vec<T> (&block)[Vec<T>::kWidth]) {
 }
 
 // to[j * to_pitch + lane] = row(lane)[j]   lane < rows <= W, j < columns
-// and 0 for rows <= lane < width <= W.
+// and 0 for rows <= lane < width <= W. Unless it is 0, what lies `ahead` values further is asked for.
 template <class T, class Row>
-FUSEDRNN_INLINE void into_lanes(int64_t rows, int64_t columns, const Row& row, T* to, int64_t to_pitch, int64_t width) {
+FUSEDRNN_INLINE void into_lanes(int64_t rows, int64_t columns, const Row& row, T* to, int64_t to_pitch, int64_t width,
+                                int64_t ahead = 0) {
   constexpr int W = Vec<T>::kWidth;
   for (int64_t j = 0; j < columns; j += W) {
     Vec<T> block[W];
 #pragma GCC unroll 16
     for (int i = 0; i < W; ++i) block[i] = i < rows ? load_columns(row(i) + j, columns - j) : Vec<T>(0);
+    for (int i = 0; ahead != 0 && i < rows && i < W; ++i) __builtin_prefetch(row(i) + j + ahead);
     if constexpr (W > 1) transpose_block<T>(block);
 #pragma GCC unroll 16
     for (int i = 0; i < W; ++i)
@@ -56,12 +58,15 @@ FUSEDRNN_INLINE void out_of_lanes(int64_t rows, int64_t columns, const T* from, 
 }
 
 // to[j * to_pitch + r] = from[r * from_pitch + j]   r < rows, j < columns
-// and 0 for rows <= r < to_columns.
+// and 0 for rows <= r < to_columns. `far`: rows that no near cache holds and that lie pages apart, so the processor does
+// not see what comes next: the next block of them is asked for.
 template <class T>
 FUSEDRNN_NOINLINE void transpose(const T* from, int64_t from_pitch, int64_t rows, int64_t columns, T* to,
-                                 int64_t to_pitch, int64_t to_columns) {
+                                 int64_t to_pitch, int64_t to_columns, bool far = false) {
   for (int64_t r = 0; r < to_columns; r += Vec<T>::kWidth)
-    into_lanes(rows - r, columns, [&](int i) { return from + (r + i) * from_pitch; }, to + r, to_pitch, to_columns - r);
+    into_lanes(
+        rows - r, columns, [&](int i) { return from + (r + i) * from_pitch; }, to + r, to_pitch, to_columns - r,
+        far && r + Vec<T>::kWidth < rows ? Vec<T>::kWidth * from_pitch : 0);
 }
 
 }  // namespace fusedrnn::FUSEDRNN_ISA

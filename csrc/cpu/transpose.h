@@ -58,8 +58,8 @@ FUSEDRNN_INLINE void out_of_lanes(int64_t rows, int64_t columns, const T* from, 
 }
 
 // to[j * to_pitch + r] = from[r * from_pitch + j]   r < rows, j < columns
-// and 0 for rows <= r < to_columns. `far`: rows that no near cache holds and that lie pages apart, so the processor does
-// not see what comes next: the next block of them is asked for.
+// and 0 for rows <= r < to_columns. `far`: rows that no near cache holds and that lie pages apart, so the processor
+// does not see what comes next: the next block of them is asked for.
 template <class T>
 FUSEDRNN_NOINLINE void transpose(const T* from, int64_t from_pitch, int64_t rows, int64_t columns, T* to,
                                  int64_t to_pitch, int64_t to_columns, bool far = false) {

@@ -21,7 +21,7 @@ struct CellRow {
 
 enum class Beside { kRows, kGroups };
 
-// The cells of one group of units of N rows from `row` on, or of N groups of this row; P holds N vectors.
+// The cells of one group of units of N rows from `first` on, or of N groups of that row; P holds N vectors.
 template <class Cell, class P, int N, Beside beside, class Row, class T, class Output>
 FUSEDRNN_INLINE void run_cell(const Row* first, const Results<T>& results, int r, int u, const T* b_hh, int64_t hidden,
                               Output&& output) {

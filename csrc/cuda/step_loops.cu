@@ -27,6 +27,10 @@ struct Tensor {
   using Tiles = TensorTiles<T, G>;
 };
 
+// Whether there are kernels of a projection.
+template <class Cell, class Kind>
+constexpr bool kProjects = Kind::kProjects && !Cell::kReadsOutput;
+
 int64_t live_rows(const Rows& rows, const int64_t* first, int64_t s) {
   return first == nullptr ? rows.rows : first[s + 1] - first[s];
 }
@@ -44,7 +48,7 @@ void forward_step(Chain& chain, const Directions<ForwardLoop<T>>& loops, int64_t
   using Gates = typename Kind::template Tiles<Cell::kGates>;
   const ForwardLoop<T>& loop = loops.of[0];
   add_step<Gates>(chain, "forward step", &forward_step_kernel<Cell, T, Gates>, live, loop.sizes.H, loops, s);
-  if constexpr (Kind::kProjects) {
+  if constexpr (kProjects<Cell, Kind>) {
     using Outputs = typename Kind::template Tiles<1>;
     if (loop.w_hr != nullptr)
       add_step<Outputs>(chain, "projection step", &project_step_kernel<T, Outputs>, live, loop.sizes.P, loops, s);
@@ -56,7 +60,7 @@ void backward_step(Chain& chain, const Directions<BackwardLoop<T>>& loops, int64
   using Tiles = typename Kind::template Tiles<1>;
   const BackwardLoop<T>& loop = loops.of[0];
   add_step<Tiles>(chain, "backward step", &backward_step_kernel<Cell, T, Tiles>, live, loop.sizes.P, loops, s);
-  if constexpr (Kind::kProjects) {
+  if constexpr (kProjects<Cell, Kind>) {
     if (loop.w_hr != nullptr && s >= loop.part.begin)
       add_step<Tiles>(chain, "backward projection step", &unproject_step_kernel<Cell, T, Tiles>, live, loop.sizes.H,
                       loops, s);

@@ -1,8 +1,8 @@
 // A tile of a matrix product on tensor cores, whose results go to a function; tile.h says what and for whom.
 //
 // Four warps make the sums of 32 rows, eight each, for some tiles of sixteen units with all their gates. Weights and
-// rows come in chunks of the depth, several of which are under way while one is multiplied. A thread ends with all G
-// sums of some rows and units. The order of a sum is that of its depth.
+// rows come in chunks of the depth, several of which are under way while one is multiplied. The order of a sum is that of
+// its depth.
 #pragma once
 
 #include <cuda_pipeline_primitives.h>
@@ -30,7 +30,9 @@ struct TensorTiles {
     alignas(kPieceBytes) T right[kStages][kRows][kPitch];
   };
 
-  using Sums = float[kLeftTiles][4];  // as multiply_tensor has them
+  using Sums = TileSums<float, G, kRows, kUnits>;
+  static_assert(sizeof(Sums) <= sizeof(Shared));
+  using Parts = float[kLeftTiles][4];  // of the sums, as multiply_tensor has them
 
   static int64_t blocks(int64_t rows, int64_t columns) { return divide_up(rows, kRows) * divide_up(columns, kUnits); }
 
@@ -50,15 +52,18 @@ struct TensorTiles {
       __pipeline_commit();
     };
     for (int64_t chunk = 0; chunk < kStages - 1; ++chunk) fetch(chunk);
-    Sums sums = {};
+    Parts parts = {};
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       __pipeline_wait_prior(kStages - 2);
       __syncthreads();  // the chunk is there, and nobody reads the one before it any more, whose place the next one
                         // takes
       fetch(chunk + kStages - 1);
-      add(shared, static_cast<int>(chunk % kStages), sums);
+      add(shared, static_cast<int>(chunk % kStages), parts);
     }
-    hand_out(sums, first_row, rows, first_unit, columns, finish);
+    __syncthreads();
+    auto& sums = shared_memory<Sums>();
+    put(parts, sums);
+    sums.hand_out(first_row, rows, first_unit, columns, finish);
   }
 
  private:
@@ -95,7 +100,7 @@ struct TensorTiles {
   }
 
   // The terms of the chunk that lies in a stage.
-  __device__ static void add(const Shared& shared, int stage, Sums& sums) {
+  __device__ static void add(const Shared& shared, int stage, Parts& parts) {
     const int warp = static_cast<int>(threadIdx.x) / Core::kLanes, lane = static_cast<int>(threadIdx.x) % Core::kLanes;
     const int g = lane / 4, t = lane % 4;
 #pragma unroll
@@ -112,7 +117,7 @@ struct TensorTiles {
           left.number[Core::number(0, i, sizeof(T))] = above.number[i];
           left.number[Core::number(8, i, sizeof(T))] = below.number[i];
         }
-        multiply_tensor(sums[tile], left, right);
+        multiply_tensor(parts[tile], left, right);
       }
     }
   }
@@ -124,21 +129,15 @@ struct TensorTiles {
     return numbers;
   }
 
-  template <class Finish>
-  __device__ static void hand_out(const Sums& sums, int64_t first_row, int64_t rows, int64_t first_unit,
-                                  int64_t columns, const Finish& finish) {
+  // What a lane holds, as fragment.h says.
+  __device__ static void put(const Parts& parts, Sums& sums) {
     const int warp = static_cast<int>(threadIdx.x) / Core::kLanes, lane = static_cast<int>(threadIdx.x) % Core::kLanes;
 #pragma unroll
-    for (int part = 0; part < kUnitTiles * 4; ++part) {
-      const int tile = part / 4, i = part % 4;
-      const int64_t m = first_row + warp * Core::kColumns + lane % 4 * 2 + i % 2;
-      const int64_t j = first_unit + tile * Core::kRows + lane / 4 + i / 2 * 8;
-      if (m >= rows || j >= columns) continue;
-      Wide<T> of_unit[G];
+    for (int tile = 0; tile < kLeftTiles; ++tile)
 #pragma unroll
-      for (int q = 0; q < G; ++q) of_unit[q] = sums[q * kUnitTiles + tile][i];
-      finish(m, j, of_unit);
-    }
+      for (int i = 0; i < 4; ++i)
+        sums.of[warp * Core::kColumns + lane % 4 * 2 + i % 2][tile * Core::kRows + lane / 4 + i / 2 * 8] =
+            parts[tile][i];
   }
 };
 

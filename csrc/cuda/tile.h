@@ -23,6 +23,29 @@ struct Factor {
   int64_t k_stride, column_stride, gate_stride;
 };
 
+// The sums of a tile in shared memory, gate by gate, from where its threads go on with them, neighbours with
+// neighbouring units. It takes the place of what the product has needed there.
+template <class Number, int G, int Rows, int Units>
+struct TileSums {
+  Number of[Rows][G * Units + 4];  // four more, so that tensor cores' lanes write to different banks
+
+  // Calls finish(m, j, sums) for the rows and columns that there are.
+  template <class Finish>
+  __device__ void hand_out(int64_t first_row, int64_t rows, int64_t first_unit, int64_t columns,
+                           const Finish& finish) const {
+    __syncthreads();
+#pragma unroll 1  // a copy of `finish` for each turn would take long to compile and hide no more of its loads
+    for (int e = static_cast<int>(threadIdx.x); e < Rows * Units; e += static_cast<int>(blockDim.x)) {
+      const int r = e / Units, u = e % Units;
+      if (first_row + r >= rows || first_unit + u >= columns) continue;
+      Number sums[G];
+#pragma unroll
+      for (int q = 0; q < G; ++q) sums[q] = of[r][q * Units + u];
+      finish(first_row + r, first_unit + u, sums);
+    }
+  }
+};
+
 template <class T, int G, int R>
 struct Tile {
   static constexpr int kUnits = 16, kRowThreads = 8, kThreads = kUnits * kRowThreads;
@@ -34,6 +57,8 @@ struct Tile {
     Wide<T> left[kRows][kDepth + 1];  // one more, so that a column of it lies in different banks
     Wide<T> right[G][kDepth][kUnits + 1];
   };
+  using Sums = TileSums<Wide<T>, G, kRows, kUnits>;
+  static_assert(sizeof(Sums) <= sizeof(Shared));
 
   static int64_t blocks(int64_t rows, int64_t columns) { return divide_up(rows, kRows) * divide_up(columns, kUnits); }
 
@@ -76,9 +101,11 @@ struct Tile {
         for (int r = 0; r < R; ++r)
           for (int q = 0; q < G; ++q) total[r][q] += sum[r][q], sum[r][q] = Wide<T>(0);
     }
-    if (first_unit + unit >= columns) return;
+    __syncthreads();
+    auto& sums = shared_memory<Sums>();
     for (int r = 0; r < R; ++r)
-      if (first_row + row + r < rows) finish(first_row + row + r, first_unit + unit, total[r]);
+      for (int q = 0; q < G; ++q) sums.of[row + r][q * kUnits + unit] = total[r][q];
+    sums.hand_out(first_row, rows, first_unit, columns, finish);
   }
 };
 

@@ -1,8 +1,8 @@
 // A tile of a matrix product on tensor cores, whose results go to a function; tile.h says what and for whom.
 //
 // Four warps make the sums of 32 rows, eight each, for some tiles of sixteen units with all their gates. Weights and
-// rows come in chunks of the depth, several of which are under way while one is multiplied. The order of a sum is that of
-// its depth.
+// rows come in chunks of the depth, several of which are under way while one is multiplied. The order of a sum is that
+// of its depth.
 #pragma once
 
 #include <cuda_pipeline_primitives.h>

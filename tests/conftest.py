@@ -1,10 +1,14 @@
-"""The fixture `gpu`: CuPy with a GPU, or else the emulated device on which every kernel runs on the host."""
+"""The fixture `gpu`: CuPy with a GPU, or else the emulated device on which every kernel runs on the host.
+
+And Ctrl-C, which tests send to processes that they start.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +22,10 @@ import pytest
 from fusedrnn.backends import cuda
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and so would be all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def real_cupy() -> ModuleType | None:

@@ -98,11 +98,13 @@ class ForwardOfUnits {
       rows[i] = step_row(s, chunk_step, share.position(i), share.slot(i));
       h_rows[i] = rows[i].h;
     }
-    product<T, G>(live, h_rows, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end,
-                  by_turns(task_.turn + s), [&](const Results<T>& results) {
-                    run_cells<Cell>(rows, results, task_.panels.b_hh, sizes_.H,
-                                    [&](const StepRow& row, int64_t g, V h) { take_output(row, g, h); });
-                  });
+    product<T, G>(
+        live, h_rows, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end, by_turns(task_.turn + s),
+        [&](const Results<T>& results) {
+          run_cells<Cell>(rows, results, task_.panels.b_hh, sizes_.H,
+                          [&](const StepRow& row, int64_t g, V h) { take_output(row, g, h); });
+        },
+        sizes_.H);
     if (task_.panels.hr) {
       if (task_.plan.split == Split::kUnits) team.barrier();
       for (int64_t i = 0; i < live; ++i) h_rows[i] = rows[i].raw;

@@ -50,7 +50,7 @@ class InputProducts {
     }
     if (ids_) return;
     product<T, G>(count, x_rows, sizes_.I, run_of(sizes_.H * G), panels_.ih, share.units.begin, share.units.end, order,
-                  one_by_one([&](int64_t r, int64_t g, const T* sums) { add_bias(sums, g, gx_rows[r]); }));
+                  one_by_one([&](int64_t r, int64_t g, const T* sums) { add_bias(sums, g, gx_rows[r]); }), sizes_.H);
   }
 
  private:

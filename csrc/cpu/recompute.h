@@ -99,7 +99,8 @@ class Recomputation {
                   Order::kRising, one_by_one([&](int64_t r, int64_t g, const T* sums) {
                     T* gh = gh_at(r, share, thread) + (g - share.units.begin) * G * W;
                     for (int64_t q = 0; q < G; ++q) V::load(sums + q * W).store(gh + q * W);
-                  }));
+                  }),
+                  sizes_.H);
   }
 
   // The cells of one step; `done` rows of the chunk came before. Returns how many rows these are.

@@ -135,6 +135,42 @@ FUSEDRNN_INLINE Vec<double> interleave_high(Vec<double> a, Vec<double> b) {
   return _mm512_permutex2var_pd(a.v, _mm512_set_epi64(15, 7, 14, 6, 13, 5, 12, 4), b.v);
 }
 
+// The lower half of a vector, whose upper one is zero: half the work for processors that take 512 bits in two turns.
+constexpr bool kHalves = true;
+
+template <class T>
+struct Half;
+
+template <>
+struct Half<float> {
+  __m256 v;
+  FUSEDRNN_INLINE Half() = default;
+  FUSEDRNN_INLINE Half(__m256 value) : v(value) {}
+  FUSEDRNN_INLINE explicit Half(float value) : v(_mm256_set1_ps(value)) {}
+  FUSEDRNN_INLINE static Half load(const float* p) { return _mm256_loadu_ps(p); }
+  FUSEDRNN_INLINE void store(float* p) const {
+    _mm512_storeu_ps(p, _mm512_maskz_mov_ps(0xff, _mm512_castps256_ps512(v)));
+  }
+};
+FUSEDRNN_INLINE Half<float> operator+(Half<float> a, Half<float> b) { return _mm256_add_ps(a.v, b.v); }
+FUSEDRNN_INLINE Half<float> fma(Half<float> a, Half<float> b, Half<float> c) { return _mm256_fmadd_ps(a.v, b.v, c.v); }
+
+template <>
+struct Half<double> {
+  __m256d v;
+  FUSEDRNN_INLINE Half() = default;
+  FUSEDRNN_INLINE Half(__m256d value) : v(value) {}
+  FUSEDRNN_INLINE explicit Half(double value) : v(_mm256_set1_pd(value)) {}
+  FUSEDRNN_INLINE static Half load(const double* p) { return _mm256_loadu_pd(p); }
+  FUSEDRNN_INLINE void store(double* p) const {
+    _mm512_storeu_pd(p, _mm512_maskz_mov_pd(0xf, _mm512_castpd256_pd512(v)));
+  }
+};
+FUSEDRNN_INLINE Half<double> operator+(Half<double> a, Half<double> b) { return _mm256_add_pd(a.v, b.v); }
+FUSEDRNN_INLINE Half<double> fma(Half<double> a, Half<double> b, Half<double> c) {
+  return _mm256_fmadd_pd(a.v, b.v, c.v);
+}
+
 #elif defined(FUSEDRNN_AVX2)
 
 constexpr int kAccumulators = 12;  // of 16 registers
@@ -299,6 +335,13 @@ FUSEDRNN_INLINE Vec<double> last_bits_as_exponent(Vec<double> x) {
   return x;
 }
 
+#endif
+
+#if !defined(FUSEDRNN_AVX512)
+constexpr bool kHalves = false;
+
+template <class T>
+using Half = Vec<T>;
 #endif
 
 }  // namespace fusedrnn::FUSEDRNN_ISA

@@ -40,12 +40,11 @@ constexpr int64_t kSecondCacheBytes = 512 << 10;  // that the weights of one pro
 FUSEDRNN_INLINE int64_t run_of(int64_t columns) { return columns < 16 ? 16 : kRun; }
 
 // out[r][u][q][lane] = or += sum_k a[r][k0 + k] * panel_u[k][q][lane]
-//   k < terms   r < R rows, u < U groups, q < G gates
-template <class T, int G, int R, int U>
+//   k < terms   r < R rows, u < U groups, q < G gates   V: Vec<T>, or Half<T> where the upper lanes have no columns
+template <class V, class T, int G, int R, int U>
 FUSEDRNN_NOINLINE void tile(int64_t terms, const T* const* a, int64_t k0, const T* panel, int64_t panel_pitch, bool add,
                             T* out, Ahead<T> ahead) {
-  using V = Vec<T>;
-  constexpr int W = V::kWidth;
+  constexpr int W = Vec<T>::kWidth;
   const T* row[R];
   const T* weights[U];
 #pragma GCC unroll 8
@@ -100,14 +99,15 @@ struct TileShape {
   static constexpr bool fits(int r, int u) { return r * u * G <= kAccumulators || (r == 1 && u == 1); }
 };
 
-template <class T, int G>
+// A half vector is for one group alone.
+template <class T, int G, class V = Vec<T>>
 struct Tiles {
   using Shape = TileShape<G>;
-  static constexpr int kMaxGroups = Shape::kWideGroups;
+  static constexpr int kMaxGroups = sizeof(V) == sizeof(Vec<T>) ? Shape::kWideGroups : 1;
 
   template <int R, int U>
   static constexpr TileFunction<T> entry() {
-    if constexpr (R <= Shape::kRows && U <= kMaxGroups && Shape::fits(R, U)) return &tile<T, G, R, U>;
+    if constexpr (R <= Shape::kRows && U <= kMaxGroups && Shape::fits(R, U)) return &tile<V, T, G, R, U>;
     return nullptr;
   }
   template <int R>
@@ -175,10 +175,10 @@ FUSEDRNN_INLINE auto one_by_one(Body body) {
 }
 
 // Calls epilogue(results) for every tile of rows < M and groups in [g0, g1). a[r] points at the K values of a row;
-// panels start at group 0.
+// panels start at group 0. Only so many `columns` may be of use: a last group of few takes half a vector.
 template <class T, int G, class Epilogue>
 FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t run, const T* panels, int64_t g0,
-                             int64_t g1, Order order, Epilogue&& epilogue) {
+                             int64_t g1, Order order, Epilogue&& epilogue, int64_t columns = INT64_MAX) {
   constexpr int W = Vec<T>::kWidth;
   constexpr int kTogether = 24 / TileShape<G>::kRows > 4 ? 24 / TileShape<G>::kRows : 4;  // tiles that share a run
   constexpr int kSums = (kAccumulators > G ? kAccumulators : G) * W;                      // of a tile
@@ -187,14 +187,20 @@ FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t ru
   const bool far = (g1 - g0) * pitch * static_cast<int64_t>(sizeof(T)) > kSecondCacheBytes;
   const Heights heights(M, TileShape<G>::kRows);
   alignas(64) T sums[kTogether * kSums];
+  // A group by itself has to have enough sums to keep the multipliers busy.
+  const bool half_last = kHalves && TileShape<G>::kGroups == 1 && heights.tall > 2 && g1 * W - columns >= W / 2;
   int widest;
   Tiles<T, G>::pick(heights.tall, g1 - g0, widest);
   for (int64_t done = 0, taken; done < g1 - g0; done += taken) {
+    const int64_t left = g1 - g0 - done;
+    const bool half = half_last && (order == Order::kRising ? left == 1 : done == 0);
+    const int64_t alike = half ? 1 : left - (half_last && order == Order::kRising);
     // Blocks of even width: 13 groups by 4 are 4 3 3 3, not 4 4 4 1.
-    const int64_t left = g1 - g0 - done, blocks = (left + widest - 1) / widest;
+    const int64_t blocks = (alike + widest - 1) / widest;
+    const auto pick = half ? &Tiles<T, G, Half<T>>::pick : &Tiles<T, G>::pick;
     int width, same;  // what fits at full height fits at one row less
-    const TileFunction<T> kernel = Tiles<T, G>::pick(heights.tall, (left + blocks - 1) / blocks, width);
-    const TileFunction<T> kernel_low = heights.tall > 1 ? Tiles<T, G>::pick(heights.tall - 1, width, same) : kernel;
+    const TileFunction<T> kernel = pick(heights.tall, (alike + blocks - 1) / blocks, width);
+    const TileFunction<T> kernel_low = heights.tall > 1 ? pick(heights.tall - 1, width, same) : kernel;
     taken = width;
     const int64_t g = order == Order::kRising ? g0 + done : g1 - done - taken;
     const T* panel = panels + g * pitch;

@@ -1,5 +1,5 @@
 // One step of the forward loop, for the rows that live at it: the recurrent product, tile by tile, and the cell in the
-// thread that holds a unit's sums.
+// thread that takes a unit's sums.
 //
 //   gh = W_hh h + b_hh        h', c', .. = cell(gx + b_ih, gh, h, c, ..)        y_t = h' or W_hr h'
 #pragma once

@@ -3,8 +3,9 @@
 //   sums[q] = sum over k of row(m)[k] * factor(k, j, q)          q < G
 //
 // A block makes the sums of kRows rows m and kUnits columns j, for all G gates of a column at once. Thread (row, unit)
-// holds R rows of one column. The sum of every kRun terms is rounded on its own and these are added in rising order, so
-// the error grows with the square root of the runs, and the order follows from the sizes alone.
+// sums R rows of one column. The sum of every kRun terms is rounded on its own and these are added in rising order, so
+// the error grows with the square root of the runs, and the order follows from the sizes alone. At the end the sums lie
+// in shared memory, and neighbouring threads go on with neighbouring columns.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -23,8 +24,7 @@ struct Factor {
   int64_t k_stride, column_stride, gate_stride;
 };
 
-// The sums of a tile in shared memory, gate by gate, from where its threads go on with them, neighbours with
-// neighbouring units. It takes the place of what the product has needed there.
+// The sums of a tile in shared memory, gate by gate. They take the place of what the product has needed there.
 template <class Number, int G, int Rows, int Units>
 struct TileSums {
   Number of[Rows][G * Units + 4];  // four more, so that tensor cores' lanes write to different banks

@@ -136,8 +136,7 @@ FUSEDRNN_INLINE Vec<double> interleave_high(Vec<double> a, Vec<double> b) {
 }
 
 // The lower half of a vector, whose upper one is zero: half the work for processors that take 512 bits in two turns.
-constexpr bool kHalves = true;
-
+// For other sets of instructions it is the vector itself.
 template <class T>
 struct Half;
 
@@ -338,8 +337,6 @@ FUSEDRNN_INLINE Vec<double> last_bits_as_exponent(Vec<double> x) {
 #endif
 
 #if !defined(FUSEDRNN_AVX512)
-constexpr bool kHalves = false;
-
 template <class T>
 using Half = Vec<T>;
 #endif

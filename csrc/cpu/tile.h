@@ -16,6 +16,8 @@
 // does not hold are asked for meanwhile, one run ahead.
 #pragma once
 
+#include <type_traits>
+
 #include "cpu/simd.h"
 
 namespace fusedrnn::FUSEDRNN_ISA {
@@ -188,7 +190,8 @@ FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t ru
   const Heights heights(M, TileShape<G>::kRows);
   alignas(64) T sums[kTogether * kSums];
   // A group by itself has to have enough sums to keep the multipliers busy.
-  const bool half_last = kHalves && TileShape<G>::kGroups == 1 && heights.tall > 2 && g1 * W - columns >= W / 2;
+  using Last = std::conditional_t<TileShape<G>::kGroups == 1, Half<T>, Vec<T>>;
+  const bool half_last = sizeof(Last) < sizeof(Vec<T>) && heights.tall > 2 && g1 * W - columns >= W / 2;
   int widest;
   Tiles<T, G>::pick(heights.tall, g1 - g0, widest);
   for (int64_t done = 0, taken; done < g1 - g0; done += taken) {
@@ -197,7 +200,7 @@ FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t ru
     const int64_t alike = half ? 1 : left - (half_last && order == Order::kRising);
     // Blocks of even width: 13 groups by 4 are 4 3 3 3, not 4 4 4 1.
     const int64_t blocks = (alike + widest - 1) / widest;
-    const auto pick = half ? &Tiles<T, G, Half<T>>::pick : &Tiles<T, G>::pick;
+    const auto pick = half ? &Tiles<T, G, Last>::pick : &Tiles<T, G>::pick;
     int width, same;  // what fits at full height fits at one row less
     const TileFunction<T> kernel = pick(heights.tall, (alike + blocks - 1) / blocks, width);
     const TileFunction<T> kernel_low = heights.tall > 1 ? pick(heights.tall - 1, width, same) : kernel;

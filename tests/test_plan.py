@@ -50,6 +50,13 @@ def test_few_rows_of_weights_that_do_not_stay_near_split_units(threads):
     assert forward_plan(fr.LSTM(1024, 1024), 50, 16).startswith(f"{threads} threads by units")
 
 
+def test_groups_of_units_that_are_left_over_are_shared_by_rows(threads):
+    by_units = f"{threads} threads by units"
+    assert forward_plan(fr.LSTM(648, 648), 35, 20).startswith(f"{by_units}, the last ones by rows, chunks")
+    assert forward_plan(fr.LSTM(648, 648), 35, 6).startswith(f"{by_units}, chunks")  # too few to share
+    assert forward_plan(fr.LSTM(640, 640), 35, 20).startswith(f"{by_units}, chunks")  # none is left over
+
+
 @pytest.mark.usefixtures("threads")
 def test_a_chunk_of_backward_has_gate_gradients_that_stay_near_or_spares_large_weight_gradients():
     assert backward_chunk(fr.LSTM(128, 128), 28, 128) == 2

@@ -46,28 +46,28 @@ class ForwardOfUnits {
     for (int k = 1; k < S; ++k) state_[k] = carver_.template take<T>(sizes_.B * hidden_);
     zeros_ = carver_.template take<T>(larger(hidden_, outputs_));
     raw_ = task.panels.hr ? carver_.template take<T>(sizes_.B * hidden_) : nullptr;
-    positions_ = carver_.template take<int64_t>(task.plan.threads * sizes_.B);
-    step_rows_ = carver_.template take<StepRow>(task.plan.threads * sizes_.B);
+    positions_ = carver_.template take<int64_t>(task.plan.threads * 2 * sizes_.B);
+    step_rows_ = carver_.template take<StepRow>(task.plan.threads * 2 * sizes_.B);
     pointers_ = carver_.template take<const T*>(task.plan.threads * sizes_.B);
   }
 
   size_t workspace_bytes() const { return carver_.used(); }
 
   void run(Team& team, int thread) const {
-    const Share share =
-        share_of<T>(sizes_, task_.plan, clock_, Deal::kNeighbours, team, thread, positions_ + thread * sizes_.B);
+    const Shares<T> shares(sizes_, task_.plan, clock_, team.size(), thread, positions_ + thread * 2 * sizes_.B);
     for (int64_t j = thread; j < larger(hidden_, outputs_); j += team.size()) zeros_[j] = T(0);
     clear_padding(p_.y, sizes_.P, sizes_, p_.extent, thread, team.size());
-    enter(share);
+    for (const Share& share : shares) enter(share);
     team.barrier();
     const int64_t steps = clock_.steps();
     for (int64_t s0 = 0; s0 < steps; s0 += task_.plan.chunk_steps) {
       const int64_t s1 = smaller(s0 + task_.plan.chunk_steps, steps);
       if (task_.input_progress && !task_.input_progress->wait(s1, team, task_.plan.split == Split::kUnits)) return;
-      input_.make(s0, s1, share, thread, by_turns(task_.turn));
+      for (const Share& share : shares) input_.make(s0, s1, share, thread, by_turns(task_.turn));
       for (int64_t s = s0; s < s1; ++s) {
-        if (p_.checkpoints.enters(s, clock_.steps())) keep_states(s, share);
-        if (!step(s, s - s0, share, team, thread)) return;
+        if (p_.checkpoints.enters(s, clock_.steps()))
+          for (const Share& share : shares) keep_states(s, share);
+        if (!step(s, s - s0, shares, team, thread)) return;
       }
       if (task_.progress) task_.progress->reached(s1, team, thread);
     }
@@ -90,30 +90,40 @@ class ForwardOfUnits {
   }
 
   // False when the work was stopped.
-  bool step(int64_t s, int64_t chunk_step, const Share& share, Team& team, int thread) const {
-    const int64_t live = share.count(clock_.live(s));
-    StepRow* rows = step_rows_ + thread * sizes_.B;
-    const T** h_rows = pointers_ + thread * sizes_.B;
-    for (int64_t i = 0; i < live; ++i) {
-      rows[i] = step_row(s, chunk_step, share.position(i), share.slot(i));
-      h_rows[i] = rows[i].h;
+  bool step(int64_t s, int64_t chunk_step, const Shares<T>& shares, Team& team, int thread) const {
+    for (int n = 0; n < shares.size(); ++n) {
+      const Share& share = shares[n];
+      StepRow* rows = step_rows_ + (thread * 2 + n) * sizes_.B;
+      for (int64_t i = 0; i < share.count(clock_.live(s)); ++i)
+        rows[i] = step_row(s, chunk_step, share.position(i), share.slot(i));
+      run_units(s, share, rows, thread);
     }
-    product<T, G>(
-        live, h_rows, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end, by_turns(task_.turn + s),
-        [&](const Results<T>& results) {
-          run_cells<Cell>(rows, results, task_.panels.b_hh, sizes_.H,
-                          [&](const StepRow& row, int64_t g, V h) { take_output(row, g, h); });
-        },
-        sizes_.H);
     if (task_.panels.hr) {
       if (task_.plan.split == Split::kUnits) team.barrier();
-      for (int64_t i = 0; i < live; ++i) h_rows[i] = rows[i].raw;
-      product<T, 1>(live, h_rows, sizes_.H, run_, task_.panels.hr, share.outputs.begin, share.outputs.end,
-                    by_turns(task_.turn + s),
-                    one_by_one([&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); }));
+      for (int n = 0; n < shares.size(); ++n) project(s, shares[n], step_rows_ + (thread * 2 + n) * sizes_.B, thread);
     }
     team.worked(thread, task_.plan.step_cycles);
     return task_.plan.split == Split::kUnits ? team.barrier() : team.going();
+  }
+
+  void run_units(int64_t s, const Share& share, const StepRow* rows, int thread) const {
+    const int64_t live = share.count(clock_.live(s));
+    const T** h = pointers_ + thread * sizes_.B;
+    for (int64_t i = 0; i < live; ++i) h[i] = rows[i].h;
+    product<T, G>(live, h, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end,
+                  {by_turns(task_.turn + s), sizes_.H, share.groups}, [&](const Results<T>& results) {
+                    run_cells<Cell>(rows, results, task_.panels.b_hh, sizes_.H,
+                                    [&](const StepRow& row, int64_t g, V h_next) { take_output(row, g, h_next); });
+                  });
+  }
+
+  void project(int64_t s, const Share& share, const StepRow* rows, int thread) const {
+    const int64_t live = share.count(clock_.live(s));
+    const T** raw = pointers_ + thread * sizes_.B;
+    for (int64_t i = 0; i < live; ++i) raw[i] = rows[i].raw;
+    product<T, 1>(live, raw, sizes_.H, run_, task_.panels.hr, share.outputs.begin, share.outputs.end,
+                  by_turns(task_.turn + s),
+                  one_by_one([&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); }));
   }
 
   StepRow step_row(int64_t s, int64_t chunk_step, int64_t m, int64_t slot) const {

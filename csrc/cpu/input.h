@@ -49,8 +49,9 @@ class InputProducts {
       }
     }
     if (ids_) return;
-    product<T, G>(count, x_rows, sizes_.I, run_of(sizes_.H * G), panels_.ih, share.units.begin, share.units.end, order,
-                  one_by_one([&](int64_t r, int64_t g, const T* sums) { add_bias(sums, g, gx_rows[r]); }), sizes_.H);
+    product<T, G>(count, x_rows, sizes_.I, run_of(sizes_.H * G), panels_.ih, share.units.begin, share.units.end,
+                  {order, sizes_.H, share.groups},
+                  one_by_one([&](int64_t r, int64_t g, const T* sums) { add_bias(sums, g, gx_rows[r]); }));
   }
 
  private:

@@ -31,6 +31,8 @@ constexpr int64_t kFarRows = 1152;
 constexpr int64_t kFarWork = int64_t{1} << 34;  // multiply-adds that follow a chunk and cannot be stopped: .25 s
 constexpr double kTimesFar = 6.5;  // that those pass between caches: as they are and transposed, in and out
 
+enum class Pass { kForward, kBackward };
+
 int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Steps whose input products a thread with so many rows and units makes together.
@@ -52,12 +54,26 @@ double product_cycles(const PlanInput& in, int64_t rows, int64_t groups, int64_t
   return std::max(multiply, load) + kExposed * std::min(multiply, load);
 }
 
-// One step of a thread that has `rows` rows and `units` units, with the input products of a chunk shared out among its
-// steps.
-double step_cycles(const PlanInput& in, int64_t rows, int64_t units) {
-  const int64_t groups = divide_up(units, in.vector_width), chunk = chunk_of(in, rows, units);
+// One step of a thread that has `rows` rows and so many groups of units, with the input products of a chunk shared out
+// among its steps.
+double step_cycles(const PlanInput& in, int64_t rows, int64_t groups) {
+  const int64_t chunk = chunk_of(in, rows, groups * in.vector_width);
   return product_cycles(in, rows, groups, in.sizes.P) + rows * groups * kEpilogueCycles +
          product_cycles(in, rows * chunk, groups, in.sizes.I) / static_cast<double>(chunk);
+}
+
+// How many threads share each of the groups of units that do not come out even: with few rows each has one alone.
+int sharers(const PlanInput& in, int64_t groups, int threads) {
+  const int64_t left = groups % threads, enough_rows = in.sizes.B / static_cast<int64_t>(kRowsToSaturate);
+  return left > 0 ? static_cast<int>(std::clamp<int64_t>(enough_rows, 1, threads / left)) : 1;
+}
+
+// One step of the slowest of threads that split the units.
+double step_cycles_of_units(const PlanInput& in, int64_t groups, int threads, int sharers) {
+  const double slowest = step_cycles(in, in.sizes.B, divide_up(groups, threads));
+  if (sharers == 1) return slowest;
+  const double rows = static_cast<double>(divide_up(in.sizes.B, sharers)) / static_cast<double>(in.sizes.B);
+  return slowest * rows + step_cycles(in, in.sizes.B, groups / threads) * (1 - rows);
 }
 
 bool rows_in_lanes(const PlanInput& in) {
@@ -84,24 +100,28 @@ Plan choose_for_rows_in_lanes(const PlanInput& in, double overhead) {
   return plan;
 }
 
-Plan choose(const PlanInput& in, double overhead) {
+Plan choose(const PlanInput& in, Pass pass, double overhead) {
   if (rows_in_lanes(in)) return choose_for_rows_in_lanes(in, overhead);
   const Sizes& s = in.sizes;
+  const int64_t groups = divide_up(s.H, in.vector_width);
   Plan best;
-  best.step_cycles = step_cycles(in, s.B, s.H);
+  best.step_cycles = step_cycles(in, s.B, groups);
   best.cycles = best.step_cycles * static_cast<double>(s.T);
   for (const Split split : {Split::kRows, Split::kUnits}) {
-    const int64_t parts = split == Split::kRows ? s.B : divide_up(s.H, in.vector_width);
+    const int64_t parts = split == Split::kRows ? s.B : groups;
     const int threads = static_cast<int>(std::min<int64_t>(in.threads, parts));
     if (threads < 2) continue;
-    const double cycles = split == Split::kRows
-                              ? step_cycles(in, divide_up(s.B, threads), s.H)
-                              : (1 + kUneven) * step_cycles(in, s.B, divide_up(s.H, threads)) + kBarrierCycles;
+    const bool by_rows = split == Split::kRows;
+    const int left_sharers = by_rows || pass == Pass::kBackward ? 1 : sharers(in, groups, threads);
+    const double cycles =
+        by_rows ? step_cycles(in, divide_up(s.B, threads), groups)
+                : (1 + kUneven) * step_cycles_of_units(in, groups, threads, left_sharers) + kBarrierCycles;
     const double total = cycles * static_cast<double>(s.T) + overhead;
     if (total < best.cycles) {
       best.cycles = total;
       best.threads = threads;
       best.split = split;
+      best.left_sharers = left_sharers;
       best.step_cycles = cycles;
     }
   }
@@ -132,7 +152,7 @@ int64_t gradient_steps(const PlanInput& in) {
 }  // namespace
 
 Plan plan_forward(const PlanInput& in) {
-  Plan plan = choose(in, kForkCycles);
+  Plan plan = choose(in, Pass::kForward, kForkCycles);
   const Sizes& s = in.sizes;
   plan.chunk_steps = plan.split == Split::kRows ? chunk_of(in, divide_up(s.B, plan.threads), s.H)
                                                 : chunk_of(in, s.B, divide_up(s.H, plan.threads));
@@ -143,7 +163,8 @@ Plan plan_backward(const PlanInput& in) {
   const Sizes& s = in.sizes;
   const int64_t chunk = gradient_steps(in);
   // Cycles are those of forward: what comes on top counts half.
-  Plan plan = choose(in, (kForkCycles + static_cast<double>(divide_up(s.T, chunk)) * kExchangeCycles) / kBackwardWork);
+  const double overhead = kForkCycles + static_cast<double>(divide_up(s.T, chunk)) * kExchangeCycles;
+  Plan plan = choose(in, Pass::kBackward, overhead / kBackwardWork);
   plan.chunk_steps = chunk;
   return plan;
 }
@@ -174,6 +195,7 @@ double make_wave(std::vector<Plan>& plans, const Sizes& sizes, bool backward) {
 std::string describe(const Plan& plan, bool backward) {
   std::string text = plan.threads == 1 ? "1 thread" : std::to_string(plan.threads) + " threads by ";
   if (plan.threads > 1) text += plan.split == Split::kRows ? "rows" : "units";
+  if (plan.left_sharers > 1) text += ", the last ones by rows";
   if (plan.lanes == Lanes::kRows) text += ", rows in lanes";
   if (plan.lanes == Lanes::kRows && !backward) return text;  // one step at a time
   return text + ", chunks of " + std::to_string(plan.chunk_steps) + " steps";

@@ -22,6 +22,7 @@ enum class Lanes {
 struct Plan {
   int threads = 1;
   Split split = Split::kRows;
+  int left_sharers = 1;         // of each group of units that does not come out even, by rows (forward)
   Lanes lanes = Lanes::kUnits;  // follows from the problem alone
   int64_t chunk_steps = 1;      // steps whose input products (forward) or weight gradients (backward) are made together
   double step_cycles = 0;       // what the model expects one step to cost a thread, with its input product

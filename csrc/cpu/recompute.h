@@ -96,11 +96,10 @@ class Recomputation {
       for (int64_t i = 0, live = share.count(clock_.live(s)); i < live; ++i)
         h_rows[count++] = output_before(p_, clock_, zeros_, s, share.position(i));
     product<T, G>(count, h_rows, sizes_.P, run_of(sizes_.H * G), panels_.hh, share.units.begin, share.units.end,
-                  Order::kRising, one_by_one([&](int64_t r, int64_t g, const T* sums) {
+                  {Order::kRising, sizes_.H}, one_by_one([&](int64_t r, int64_t g, const T* sums) {
                     T* gh = gh_at(r, share, thread) + (g - share.units.begin) * G * W;
                     for (int64_t q = 0; q < G; ++q) V::load(sums + q * W).store(gh + q * W);
-                  }),
-                  sizes_.H);
+                  }));
   }
 
   // The cells of one step; `done` rows of the chunk came before. Returns how many rows these are.

@@ -111,15 +111,16 @@ enum class Deal { kNeighbours, kCards };
 // slot in the memory of the pass, where all rows of a thread are neighbours.
 struct Share {
   const int64_t* positions;  // rising
-  int64_t rows, first_slot;
+  int64_t rows, first_slot, slot_step;
   Range units, outputs;
+  int64_t groups;  // of units that the thread goes through in a step, with those of its other share
 
   // How many of the first `live` positions are the thread's.
   FUSEDRNN_INLINE int64_t count(int64_t live) const {
     return count_while(rows, [&](int64_t i) { return positions[i] < live; });
   }
   FUSEDRNN_INLINE int64_t position(int64_t i) const { return positions[i]; }
-  FUSEDRNN_INLINE int64_t slot(int64_t i) const { return first_slot + i; }
+  FUSEDRNN_INLINE int64_t slot(int64_t i) const { return first_slot + i * slot_step; }
 };
 
 // Neighbours of the batch with as many steps as those of other threads; a row without any counts, too.
@@ -139,10 +140,9 @@ FUSEDRNN_INLINE Range neighbours(const Sizes& sizes, const Extent& extent, int t
 
 // positions: (B), to be filled.
 template <class T>
-FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock& clock, Deal deal, const Team& team,
+FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock& clock, Deal deal, int threads,
                                int thread, int64_t* positions) {
-  const int threads = team.size();
-  Share share{positions, 0, 0, {0, groups_of<T>(sizes.H)}, {0, groups_of<T>(sizes.P)}};
+  Share share{positions, 0, 0, 1, {0, groups_of<T>(sizes.H)}, {0, groups_of<T>(sizes.P)}, 0};
   if (plan.split == Split::kUnits) {
     share.units = part_of(share.units.end, thread, threads);
     share.outputs = part_of(share.outputs.end, thread, threads);
@@ -158,6 +158,40 @@ FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock
   }
   return share;
 }
+
+// What a thread owns in forward. Split by units, all wait for the slowest: where groups do not come out even, a few
+// threads may share each of those left over, by rows.
+template <class T>
+class Shares {
+ public:
+  // positions: (2, B), to be filled.
+  FUSEDRNN_INLINE Shares(const Sizes& sizes, const Plan& plan, const Clock& clock, int threads, int thread,
+                         int64_t* positions) {
+    Share& own = share_[0];
+    own = share_of<T>(sizes, plan, clock, Deal::kNeighbours, threads, thread, positions);
+    const int64_t groups = groups_of<T>(sizes.H), even = groups / threads;
+    if (plan.left_sharers == 1 || threads < plan.threads) return;
+    own.units = {thread * even, (thread + 1) * even};
+    own.groups = even + 1;
+    if (sizes.P == sizes.H) own.outputs = own.units;
+    const int64_t group = even * threads + thread / plan.left_sharers;
+    if (group >= groups) return;
+    Share& rest = share_[size_++];
+    rest = {
+        positions + sizes.B, 0, thread % plan.left_sharers, plan.left_sharers, {group, group + 1}, {0, 0}, even + 1};
+    for (int64_t m = rest.first_slot; m < sizes.B; m += rest.slot_step) positions[sizes.B + rest.rows++] = m;
+    if (sizes.P == sizes.H) rest.outputs = rest.units;
+  }
+
+  FUSEDRNN_INLINE int size() const { return size_; }
+  FUSEDRNN_INLINE const Share& operator[](int n) const { return share_[n]; }
+  FUSEDRNN_INLINE const Share* begin() const { return share_; }
+  FUSEDRNN_INLINE const Share* end() const { return share_ + size_; }
+
+ private:
+  Share share_[2];
+  int size_ = 1;
+};
 
 // h before step s of position m, (P) values; zeros where there was none or a reset cuts it off.
 template <class T>

@@ -154,6 +154,15 @@ enum class Order { kRising, kFalling };  // in which groups are taken
 // Who goes through the same panels again and again turns around every time: it finds the last ones still near.
 FUSEDRNN_INLINE Order by_turns(int64_t step) { return step % 2 == 0 ? Order::kRising : Order::kFalling; }
 
+// How a product goes through its panels.
+struct Walk {
+  FUSEDRNN_INLINE Walk(Order o, int64_t used_columns = INT64_MAX, int64_t all_groups = 0)
+      : order(o), columns(used_columns), groups(all_groups) {}
+  Order order;
+  int64_t columns;  // of use in all groups: a last group of few takes half a vector
+  int64_t groups;   // that are gone through by turns, where these are only some of them
+};
+
 // What one tile made: the products of `rows` rows from `row` on with `groups` groups from `group` on.
 template <class T>
 struct Results {
@@ -177,21 +186,23 @@ FUSEDRNN_INLINE auto one_by_one(Body body) {
 }
 
 // Calls epilogue(results) for every tile of rows < M and groups in [g0, g1). a[r] points at the K values of a row;
-// panels start at group 0. Only so many `columns` may be of use: a last group of few takes half a vector.
+// panels start at group 0.
 template <class T, int G, class Epilogue>
 FUSEDRNN_INLINE void product(int64_t M, const T* const* a, int64_t K, int64_t run, const T* panels, int64_t g0,
-                             int64_t g1, Order order, Epilogue&& epilogue, int64_t columns = INT64_MAX) {
+                             int64_t g1, Walk walk, Epilogue&& epilogue) {
   constexpr int W = Vec<T>::kWidth;
   constexpr int kTogether = 24 / TileShape<G>::kRows > 4 ? 24 / TileShape<G>::kRows : 4;  // tiles that share a run
   constexpr int kSums = (kAccumulators > G ? kAccumulators : G) * W;                      // of a tile
   if (M <= 0 || g1 <= g0) return;
   const int64_t pitch = K * G * W;
-  const bool far = (g1 - g0) * pitch * static_cast<int64_t>(sizeof(T)) > kSecondCacheBytes;
+  const Order order = walk.order;
+  const int64_t groups = g1 - g0 > walk.groups ? g1 - g0 : walk.groups;
+  const bool far = groups * pitch * static_cast<int64_t>(sizeof(T)) > kSecondCacheBytes;
   const Heights heights(M, TileShape<G>::kRows);
   alignas(64) T sums[kTogether * kSums];
   // A group by itself has to have enough sums to keep the multipliers busy.
   using Last = std::conditional_t<TileShape<G>::kGroups == 1, Half<T>, Vec<T>>;
-  const bool half_last = sizeof(Last) < sizeof(Vec<T>) && heights.tall > 2 && g1 * W - columns >= W / 2;
+  const bool half_last = sizeof(Last) < sizeof(Vec<T>) && heights.tall > 2 && g1 * W - walk.columns >= W / 2;
   int widest;
   Tiles<T, G>::pick(heights.tall, g1 - g0, widest);
   for (int64_t done = 0, taken; done < g1 - g0; done += taken) {

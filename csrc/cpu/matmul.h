@@ -68,6 +68,7 @@ class Matmul {
                       const int64_t j = (groups.begin + u) * W, columns = t_.N - j;
                       T* out = t_.c + (m0 + r) * t_.N + j;
                       V sum = V::load(sums);
+                      ask_for_next_tile(out, t_.N);
                       if (k0 > 0 || t_.add)
                         sum = sum + load_columns(out, columns);
                       else if (t_.bias)

@@ -53,6 +53,7 @@ class OuterProducts {
                         const int64_t i = (g0 + u) * W;
                         T* at = out + (j0 + r) * columns + i;
                         const V sum = V::load(sums);
+                        ask_for_next_tile(at, columns);
                         store_columns(at, columns - i, assign ? sum : load_columns(at, columns - i) + sum);
                       }));
       }

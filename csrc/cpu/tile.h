@@ -149,6 +149,13 @@ struct Heights {
   int64_t tall_tiles;
 };
 
+// For an epilogue of one gate that writes what is in no near cache: asks for the place of the next tile, one row of
+// which is `pitch` values from the next. Nothing is read where that is beyond the last row.
+template <class T>
+FUSEDRNN_INLINE void ask_for_next_tile(const T* at, int64_t pitch) {
+  __builtin_prefetch(at + TileShape<1>::kRows * pitch, 1);
+}
+
 enum class Order { kRising, kFalling };  // in which groups are taken
 
 // Who goes through the same panels again and again turns around every time: it finds the last ones still near.

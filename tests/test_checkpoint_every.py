@@ -66,11 +66,19 @@ def test_dropout_and_one_hot_input_have_the_same_bits(cell):
         assert_same_bits(any_run(problem, step=3, checkpoint_every=5), any_run(problem, step=3))
 
 
-@pytest.mark.parametrize("split", ["rows", "units"])
+SPLITS = {
+    "rows": {"B": 60, "T": 20, "I": 8, "H": 33},
+    "units": {"B": 2, "T": 300, "I": 7, "H": 300},
+    "units, those left over by rows": {"B": 12, "T": 20, "I": 7, "H": 632},
+}
+
+
+@pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_any_number_of_threads_gives_the_same_bits(cell, split):
-    sizes = {"B": 60, "T": 20, "I": 8, "H": 33} if split == "rows" else {"B": 2, "T": 300, "I": 7, "H": 300}
-    case = Case(cell=cell, **sizes, lengths=True, bidirectional=True, projection=cell in PROJECTING)
+    if "left over" in split and (cell.startswith("rnn") or _core.isa() == "scalar"):
+        pytest.skip("products of one gate, or of vectors of one number, share no vector")
+    case = Case(cell=cell, **SPLITS[split], lengths=True, bidirectional=True, projection=cell in PROJECTING)
     problem = build(case, "float32")
     before = fr.get_num_threads()
     try:

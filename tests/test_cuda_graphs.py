@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from problems import CELLS, PROJECTING, Case, build, make_layer, named
 from test_cuda_layers import SPACING, over, run
 
 import fusedrnn as fr
+from fusedrnn.backends import cuda_products
 from fusedrnn.settings import parameter_dtype
 
 pytestmark = pytest.mark.gpu
 
+TOLERANCE = {"float32": 1e-5, "float64": 1e-13, "float16": 4e-3, "bfloat16": 3e-2}  # of the largest entry
 STEPS = (1, 31, 32, 33, 70)  # a graph has 32 launches
 CASES = [Case(cell, 2, lengths=lengths) for cell in CELLS for lengths in (False, True)]
 CASES += [Case(cell, lengths=True, projection=True, B=12, H=20) for cell in PROJECTING]
@@ -245,21 +248,74 @@ def test_two_steps_of_a_stepper_over_ids_are_captured(real: Any, cell: str) -> N
         assert real.asnumpy(y).tobytes() == real.asnumpy(turn).tobytes()
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 @pytest.mark.parametrize("training", [False, True])
-def test_a_call_with_dense_input_is_captured_where_cupy_captures_products(real: Any, training: bool) -> None:
-    problem = build(Case(T=70), device="cuda")
-    x, dy = real.asarray(problem.x), real.asarray(np.ones((70, 3, 6)))
+def test_a_call_with_dense_input_is_captured_and_runs_again(real: Any, training: bool, dtype: str) -> None:
+    if dtype in SPACING:
+        pytest.importorskip("ml_dtypes")
+    case = Case(T=70, num_layers=2, bidirectional=True)
+    problem = build(case, parameter_dtype("test", dtype, [dtype]), device="cuda")
+    first, second = real.asarray(problem.x), real.asarray(problem.x[::-1].copy())
+    x, dy = first.copy(), real.asarray(np.ones((70, 3, 12)), problem.layer.dtype)
 
     def call() -> list[Any]:
         y, _, saved = problem.layer.forward(x)
         return [y, *problem.layer.backward(saved, dy)[2].values()] if training else [y]
 
-    expected = [real.asnumpy(value) for value in call()]
-    try:
-        with captured(real) as capture:
-            results = call()
-    except NotImplementedError as error:
-        pytest.skip(f"CuPy says: {error}")
-    capture.launch()
-    for found, value in zip(results, expected, strict=True):
-        np.testing.assert_allclose(real.asnumpy(found), value, rtol=1e-12)
+    expected = [[real.asnumpy(value).astype("float64") for value in call()]]
+    x[...] = second
+    expected += [[real.asnumpy(value).astype("float64") for value in call()]]
+    with captured(real) as capture:
+        results = call()
+    for part, values in zip((first, second), expected, strict=True):
+        x[...] = part
+        real.cuda.get_current_stream().synchronize()
+        capture.launch()
+        for found, value in zip(results, values, strict=True):  # cuBLAS may take another kernel than CuPy's call
+            scale = np.abs(value).max()
+            np.testing.assert_allclose(real.asnumpy(found), value, rtol=0, atol=TOLERANCE[dtype] * scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", *SPACING])
+@pytest.mark.parametrize("case", [*CASES[:2], Case(num_layers=2, bidirectional=True)], ids=str)
+def test_products_go_past_cupy_where_the_stream_is_captured(
+    gpu: Any, monkeypatch: pytest.MonkeyPatch, case: Case, dtype: str
+) -> None:
+    """CuPy 14 refuses them there. The emulated stream runs them at once, so their results can be looked at."""
+    if gpu.__version__ != "emulated":
+        pytest.skip("the tests above capture on a GPU")
+    if dtype in SPACING:
+        pytest.importorskip("ml_dtypes")
+    problem = build(replace(case, lengths=False), parameter_dtype("test", dtype, [dtype]), device="cuda")
+    expected = run(gpu, problem)
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise NotImplementedError("calling cuBLAS API during stream capture is currently unsupported")
+
+    statuses: list[int] = []
+
+    def gemm(*arguments: int) -> int:
+        emulated_gemm(*(argument or 0 for argument in arguments))  # ctypes gives None for a pointer that is 0
+        statuses.append(0)
+        return 0
+
+    emulated_gemm = gpu.cuda.cublas.gemmEx
+    library = cuda_products.Library(cuda_products.SetStream(lambda *_: 0), cuda_products.Gemm(gemm))
+    monkeypatch.setattr(gpu.cuda.Stream, "is_capturing", lambda _: True)
+    monkeypatch.setattr(gpu, "matmul", refuse)
+    monkeypatch.setattr(gpu.cuda.cublas, "gemmEx", refuse)
+    monkeypatch.setattr(cuda_products, "_library", lambda: library)
+    found = run(gpu, problem)
+    assert len(statuses) == 4 * case.num_layers * (1 + case.bidirectional)  # gx; dW_ih, dW_hh, dx
+    for name, value in expected.items():
+        value, other = value.astype("float64"), found[name].astype("float64")
+        np.testing.assert_allclose(other, value, rtol=0, atol=TOLERANCE[dtype] * np.abs(value).max())
+
+
+def test_what_cublas_says_no_to_in_a_captured_stream_is_an_error(gpu: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    a = gpu.asarray(np.ones((2, 3)))
+    library = cuda_products.Library(cuda_products.SetStream(lambda *_: 0), cuda_products.Gemm(lambda *_: 14))
+    monkeypatch.setattr(gpu.cuda.Stream, "is_capturing", lambda _: True)
+    monkeypatch.setattr(cuda_products, "_library", lambda: library)
+    with pytest.raises(RuntimeError, match="cuda: cublasGemmEx must return 0 while .* is captured, got status 14"):
+        cuda_products.matrix_product(a, a.T, gpu.asarray(np.ones((2, 2))))

@@ -52,7 +52,7 @@ def test_few_rows_of_weights_that_do_not_stay_near_split_units(threads):
 
 def test_groups_of_units_that_are_left_over_are_shared_by_rows(threads):
     by_units = f"{threads} threads by units"
-    assert forward_plan(fr.LSTM(648, 648), 35, 20).startswith(f"{by_units}, the last ones by rows, chunks")
+    assert forward_plan(fr.LSTM(648, 648), 35, 20).startswith(f"{by_units}, those left over by rows, chunks")
     assert forward_plan(fr.LSTM(648, 648), 35, 6).startswith(f"{by_units}, chunks")  # too few to share
     assert forward_plan(fr.LSTM(640, 640), 35, 20).startswith(f"{by_units}, chunks")  # none is left over
 

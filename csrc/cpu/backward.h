@@ -43,7 +43,7 @@ class BackwardPass {
   void run(Team& team, int thread) const {
     const int threads = team.size();
     const Share share =
-        share_of<T>(sizes_, task_.plan, clock_, Deal::kCards, team.size(), thread, positions_ + thread * sizes_.B);
+        share_of<T>(sizes_, task_.plan, clock_, Deal::kCards, threads, thread, positions_ + thread * sizes_.B);
     for (int64_t j = thread; j < zeros(); j += threads) zeros_[j] = T(0);
     if (p_.dx) clear_padding(p_.dx, sizes_.I, sizes_, p_.extent, thread, threads);
     chunk_.start(team, thread);

@@ -38,6 +38,7 @@ class ForwardOfUnits {
         hidden_(padded<T>(sizes_.H)),
         outputs_(padded<T>(sizes_.P)),
         run_(run_of(sizes_.H * G)),
+        shares_(task.plan.left_sharers > 1 ? 2 : 1),
         kept_{p_.saved, 0, {}, sizes_.B, sizes_.H},
         carver_(task.workspace),
         input_(p_, task.panels, clock_, task.plan, carver_) {
@@ -46,15 +47,15 @@ class ForwardOfUnits {
     for (int k = 1; k < S; ++k) state_[k] = carver_.template take<T>(sizes_.B * hidden_);
     zeros_ = carver_.template take<T>(larger(hidden_, outputs_));
     raw_ = task.panels.hr ? carver_.template take<T>(sizes_.B * hidden_) : nullptr;
-    positions_ = carver_.template take<int64_t>(task.plan.threads * 2 * sizes_.B);
-    step_rows_ = carver_.template take<StepRow>(task.plan.threads * 2 * sizes_.B);
+    positions_ = carver_.template take<int64_t>(task.plan.threads * shares_ * sizes_.B);
+    step_rows_ = carver_.template take<StepRow>(task.plan.threads * shares_ * sizes_.B);
     pointers_ = carver_.template take<const T*>(task.plan.threads * sizes_.B);
   }
 
   size_t workspace_bytes() const { return carver_.used(); }
 
   void run(Team& team, int thread) const {
-    const Shares<T> shares(sizes_, task_.plan, clock_, team.size(), thread, positions_ + thread * 2 * sizes_.B);
+    const Shares<T> shares(sizes_, task_.plan, clock_, team.size(), thread, positions_ + thread * shares_ * sizes_.B);
     for (int64_t j = thread; j < larger(hidden_, outputs_); j += team.size()) zeros_[j] = T(0);
     clear_padding(p_.y, sizes_.P, sizes_, p_.extent, thread, team.size());
     for (const Share& share : shares) enter(share);
@@ -91,38 +92,39 @@ class ForwardOfUnits {
 
   // False when the work was stopped.
   bool step(int64_t s, int64_t chunk_step, const Shares<T>& shares, Team& team, int thread) const {
-    for (int n = 0; n < shares.size(); ++n) {
-      const Share& share = shares[n];
-      StepRow* rows = step_rows_ + (thread * 2 + n) * sizes_.B;
-      for (int64_t i = 0; i < share.count(clock_.live(s)); ++i)
-        rows[i] = step_row(s, chunk_step, share.position(i), share.slot(i));
-      run_units(s, share, rows, thread);
+    const Order order = by_turns(task_.turn + s);
+    for (int k = 0; k < shares.size(); ++k) {
+      const int n = order == Order::kRising ? k : shares.size() - 1 - k;
+      const int64_t live = shares[n].count(clock_.live(s));
+      StepRow* rows = rows_of(n, thread);
+      for (int64_t i = 0; i < live; ++i) rows[i] = step_row(s, chunk_step, shares[n].position(i), shares[n].slot(i));
+      run_units(order, shares[n], rows, live, thread);
     }
     if (task_.panels.hr) {
       if (task_.plan.split == Split::kUnits) team.barrier();
-      for (int n = 0; n < shares.size(); ++n) project(s, shares[n], step_rows_ + (thread * 2 + n) * sizes_.B, thread);
+      for (int n = 0; n < shares.size(); ++n)
+        project(order, shares[n], rows_of(n, thread), shares[n].count(clock_.live(s)), thread);
     }
     team.worked(thread, task_.plan.step_cycles);
     return task_.plan.split == Split::kUnits ? team.barrier() : team.going();
   }
 
-  void run_units(int64_t s, const Share& share, const StepRow* rows, int thread) const {
-    const int64_t live = share.count(clock_.live(s));
+  StepRow* rows_of(int share, int thread) const { return step_rows_ + (thread * shares_ + share) * sizes_.B; }
+
+  void run_units(Order order, const Share& share, const StepRow* rows, int64_t live, int thread) const {
     const T** h = pointers_ + thread * sizes_.B;
     for (int64_t i = 0; i < live; ++i) h[i] = rows[i].h;
     product<T, G>(live, h, sizes_.P, run_, task_.panels.hh, share.units.begin, share.units.end,
-                  {by_turns(task_.turn + s), sizes_.H, share.groups}, [&](const Results<T>& results) {
+                  {order, sizes_.H, share.groups}, [&](const Results<T>& results) {
                     run_cells<Cell>(rows, results, task_.panels.b_hh, sizes_.H,
                                     [&](const StepRow& row, int64_t g, V h_next) { take_output(row, g, h_next); });
                   });
   }
 
-  void project(int64_t s, const Share& share, const StepRow* rows, int thread) const {
-    const int64_t live = share.count(clock_.live(s));
+  void project(Order order, const Share& share, const StepRow* rows, int64_t live, int thread) const {
     const T** raw = pointers_ + thread * sizes_.B;
     for (int64_t i = 0; i < live; ++i) raw[i] = rows[i].raw;
-    product<T, 1>(live, raw, sizes_.H, run_, task_.panels.hr, share.outputs.begin, share.outputs.end,
-                  by_turns(task_.turn + s),
+    product<T, 1>(live, raw, sizes_.H, run_, task_.panels.hr, share.outputs.begin, share.outputs.end, order,
                   one_by_one([&](int64_t r, int64_t g, const T* sums) { put_output(rows[r], g, V::load(sums)); }));
   }
 
@@ -168,6 +170,7 @@ class ForwardOfUnits {
   const Clock clock_;
   const int64_t hidden_, outputs_;  // padded columns of states 1.. and of h
   const int64_t run_;               // of the sums, see cpu/tile.h
+  const int64_t shares_;            // of a thread, at most
   const KeptSteps<Cell, T> kept_;   // where all steps are kept, unless that is segment by segment
   Carver carver_;
   const InputProducts<Cell, T> input_;
@@ -175,8 +178,8 @@ class ForwardOfUnits {
   T* state_[S];         // (B, hidden_), states 1..
   T* zeros_;            // what a reset leaves
   T* raw_;              // (B, hidden_)
-  int64_t* positions_;  // (threads, B), those of a thread's rows
-  StepRow* step_rows_;  // (threads, B)
+  int64_t* positions_;  // (threads, shares, B), those of a thread's rows
+  StepRow* step_rows_;  // (threads, shares, B)
   const T** pointers_;  // (threads, B)
 };
 

@@ -54,26 +54,30 @@ double product_cycles(const PlanInput& in, int64_t rows, int64_t groups, int64_t
   return std::max(multiply, load) + kExposed * std::min(multiply, load);
 }
 
-// One step of a thread that has `rows` rows and so many groups of units, with the input products of a chunk shared out
-// among its steps.
-double step_cycles(const PlanInput& in, int64_t rows, int64_t groups) {
-  const int64_t chunk = chunk_of(in, rows, groups * in.vector_width);
+// One step of a thread that has `rows` rows and `units` units, with the input products of a chunk shared out among its
+// steps.
+double step_cycles(const PlanInput& in, int64_t rows, int64_t units) {
+  const int64_t groups = divide_up(units, in.vector_width), chunk = chunk_of(in, rows, units);
   return product_cycles(in, rows, groups, in.sizes.P) + rows * groups * kEpilogueCycles +
          product_cycles(in, rows * chunk, groups, in.sizes.I) / static_cast<double>(chunk);
 }
 
-// How many threads share each of the groups of units that do not come out even: with few rows each has one alone.
+// How many threads share each of the groups of units that do not come out even, by rows. With few rows one has it
+// alone, and with one gate: a group by itself then has too few sums to keep the multipliers busy.
 int sharers(const PlanInput& in, int64_t groups, int threads) {
   const int64_t left = groups % threads, enough_rows = in.sizes.B / static_cast<int64_t>(kRowsToSaturate);
-  return left > 0 ? static_cast<int>(std::clamp<int64_t>(enough_rows, 1, threads / left)) : 1;
+  if (left == 0 || in.gates == 1) return 1;
+  return static_cast<int>(std::clamp<int64_t>(enough_rows, 1, threads / left));
 }
 
-// One step of the slowest of threads that split the units.
-double step_cycles_of_units(const PlanInput& in, int64_t groups, int threads, int sharers) {
-  const double slowest = step_cycles(in, in.sizes.B, divide_up(groups, threads));
-  if (sharers == 1) return slowest;
-  const double rows = static_cast<double>(divide_up(in.sizes.B, sharers)) / static_cast<double>(in.sizes.B);
-  return slowest * rows + step_cycles(in, in.sizes.B, groups / threads) * (1 - rows);
+// One step of the slowest of threads that split the units. Who shares a group reads all of its weights, which is left
+// out.
+double step_cycles_of_units(const PlanInput& in, int64_t groups, int threads, int left_sharers) {
+  const int64_t B = in.sizes.B;
+  const double slowest = step_cycles(in, B, divide_up(in.sizes.H, threads));
+  if (left_sharers == 1) return slowest;
+  const double rows = static_cast<double>(divide_up(B, left_sharers)) / static_cast<double>(B);
+  return slowest * rows + step_cycles(in, B, groups / threads * in.vector_width) * (1 - rows);
 }
 
 bool rows_in_lanes(const PlanInput& in) {
@@ -105,7 +109,7 @@ Plan choose(const PlanInput& in, Pass pass, double overhead) {
   const Sizes& s = in.sizes;
   const int64_t groups = divide_up(s.H, in.vector_width);
   Plan best;
-  best.step_cycles = step_cycles(in, s.B, groups);
+  best.step_cycles = step_cycles(in, s.B, s.H);
   best.cycles = best.step_cycles * static_cast<double>(s.T);
   for (const Split split : {Split::kRows, Split::kUnits}) {
     const int64_t parts = split == Split::kRows ? s.B : groups;
@@ -114,7 +118,7 @@ Plan choose(const PlanInput& in, Pass pass, double overhead) {
     const bool by_rows = split == Split::kRows;
     const int left_sharers = by_rows || pass == Pass::kBackward ? 1 : sharers(in, groups, threads);
     const double cycles =
-        by_rows ? step_cycles(in, divide_up(s.B, threads), groups)
+        by_rows ? step_cycles(in, divide_up(s.B, threads), s.H)
                 : (1 + kUneven) * step_cycles_of_units(in, groups, threads, left_sharers) + kBarrierCycles;
     const double total = cycles * static_cast<double>(s.T) + overhead;
     if (total < best.cycles) {
@@ -195,7 +199,7 @@ double make_wave(std::vector<Plan>& plans, const Sizes& sizes, bool backward) {
 std::string describe(const Plan& plan, bool backward) {
   std::string text = plan.threads == 1 ? "1 thread" : std::to_string(plan.threads) + " threads by ";
   if (plan.threads > 1) text += plan.split == Split::kRows ? "rows" : "units";
-  if (plan.left_sharers > 1) text += ", the last ones by rows";
+  if (plan.left_sharers > 1) text += ", those left over by rows";
   if (plan.lanes == Lanes::kRows) text += ", rows in lanes";
   if (plan.lanes == Lanes::kRows && !backward) return text;  // one step at a time
   return text + ", chunks of " + std::to_string(plan.chunk_steps) + " steps";

@@ -11,7 +11,7 @@ namespace fusedrnn::cpu {
 
 enum class Split {
   kRows,   // every thread has rows of its own and all units: no barrier between steps
-  kUnits,  // every thread has hidden units of its own and all rows: one barrier a step, a part of the weights each
+  kUnits,  // every thread has hidden units of its own and, but for what is left over, all rows: one barrier a step
 };
 
 enum class Lanes {

@@ -108,12 +108,12 @@ struct Clock {
 enum class Deal { kNeighbours, kCards };
 
 // The rows, the groups of units and the groups of outputs of a thread. Besides its position in the order a row has a
-// slot in the memory of the pass, where all rows of a thread are neighbours.
+// slot in the memory of the pass, where all rows of a thread are neighbours if the rows are split.
 struct Share {
   const int64_t* positions;  // rising
   int64_t rows, first_slot, slot_step;
   Range units, outputs;
-  int64_t groups;  // of units that the thread goes through in a step, with those of its other share
+  int64_t groups;  // of units in all that the thread goes through in a step, where that is more than `units`
 
   // How many of the first `live` positions are the thread's.
   FUSEDRNN_INLINE int64_t count(int64_t live) const {
@@ -164,7 +164,7 @@ FUSEDRNN_INLINE Share share_of(const Sizes& sizes, const Plan& plan, const Clock
 template <class T>
 class Shares {
  public:
-  // positions: (2, B), to be filled.
+  // positions: (2, B), to be filled; (B) is enough where nothing is shared.
   FUSEDRNN_INLINE Shares(const Sizes& sizes, const Plan& plan, const Clock& clock, int threads, int thread,
                          int64_t* positions) {
     Share& own = share_[0];
@@ -179,6 +179,7 @@ class Shares {
     Share& rest = share_[size_++];
     rest = {
         positions + sizes.B, 0, thread % plan.left_sharers, plan.left_sharers, {group, group + 1}, {0, 0}, even + 1};
+    // By turns, since rows that end first are the last ones. One group of two rows shares no cache line.
     for (int64_t m = rest.first_slot; m < sizes.B; m += rest.slot_step) positions[sizes.B + rest.rows++] = m;
     if (sizes.P == sizes.H) rest.outputs = rest.units;
   }

@@ -149,8 +149,8 @@ struct Heights {
   int64_t tall_tiles;
 };
 
-// For an epilogue of one gate that writes what is in no near cache: asks for the place of the next tile, one row of
-// which is `pitch` values from the next. Nothing is read where that is beyond the last row.
+// For an epilogue of one gate that writes what is in no near cache: asks for about the place of the next tile; rows of
+// results are `pitch` values apart. In vain at the end, where nothing is read.
 template <class T>
 FUSEDRNN_INLINE void ask_for_next_tile(const T* at, int64_t pitch) {
   __builtin_prefetch(at + TileShape<1>::kRows * pitch, 1);
@@ -167,7 +167,7 @@ struct Walk {
       : order(o), columns(used_columns), groups(all_groups) {}
   Order order;
   int64_t columns;  // of use in all groups: a last group of few takes half a vector
-  int64_t groups;   // that are gone through by turns, where these are only some of them
+  int64_t groups;   // gone through in all, where this product is a part of them
 };
 
 // What one tile made: the products of `rows` rows from `row` on with `groups` groups from `group` on.

@@ -84,7 +84,6 @@ device = SimpleNamespace(get_cublas_handle=lambda: 0)
 nvrtc = SimpleNamespace(getVersion=lambda: (0, 0))
 runtime = SimpleNamespace(
     CUDARuntimeError=CUDARuntimeError,
-    CUDA_R_32F=cublas.CUDA_R_32F,
     getDeviceCount=lambda: len(_seen()),
     deviceGetPCIBusId=lambda number: f"0000:0{_seen()[number]}:00.0",
     getDevice=lambda: Device.entered[-1],

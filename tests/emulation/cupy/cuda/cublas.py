@@ -1,4 +1,4 @@
-"""The product of cuBLAS that the package asks for by name: of float32, with factors rounded to TF32."""
+"""The product of cuBLAS that the package asks for by name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import ctypes
 
 import numpy as np
 
-CUBLAS_OP_N, CUBLAS_OP_T = 0, 1
-CUBLAS_GEMM_DEFAULT_TENSOR_OP = 99
-CUBLAS_COMPUTE_32F_FAST_TF32 = 77
-CUDA_R_32F = 0
+DTYPES = {0: "float32", 1: "float64", 2: "float16", 14: "bfloat16"}  # CUDA_R_32F, _64F, _16F, _16BF
+COMPUTE_32F, COMPUTE_64F, COMPUTE_32F_FAST_TF32 = 68, 70, 77
+GEMM_DEFAULT_TENSOR_OP = 99
 
 products = 0  # how many there were
 
@@ -38,22 +37,31 @@ def gemmEx(  # noqa: N802
     """C = alpha op(A) op(B) + beta C, column by column in memory."""
     global products
     products += 1
-    assert (a_type, b_type, c_type) == (CUDA_R_32F,) * 3
-    assert (compute_type, algorithm) == (CUBLAS_COMPUTE_32F_FAST_TF32, CUBLAS_GEMM_DEFAULT_TENSOR_OP)
+    assert algorithm == GEMM_DEFAULT_TENSOR_OP
+    assert a_type == b_type
+    computed = "float64" if compute_type == COMPUTE_64F else "float32"
     factors = (
-        _matrix(a, depth, rows, lda).T if turn_a else _matrix(a, rows, depth, lda),
-        _matrix(b, columns, depth, ldb).T if turn_b else _matrix(b, depth, columns, ldb),
+        _matrix(a, depth, rows, lda, a_type).T if turn_a else _matrix(a, rows, depth, lda, a_type),
+        _matrix(b, columns, depth, ldb, b_type).T if turn_b else _matrix(b, depth, columns, ldb, b_type),
     )
-    out, (one,), (zero,) = _matrix(c, rows, columns, ldc), _numbers(alpha, 1), _numbers(beta, 1)
-    out[...] = one * (_rounded(factors[0]) @ _rounded(factors[1])) + (zero * out if zero else 0)
+    if compute_type == COMPUTE_32F_FAST_TF32:
+        assert a_type == 0
+        factors = _rounded(factors[0]), _rounded(factors[1])
+    else:
+        assert compute_type == (COMPUTE_64F if a_type == 1 else COMPUTE_32F)
+    out = _matrix(c, rows, columns, ldc, c_type)
+    (one,), (zero,) = _numbers(alpha, 1, computed), _numbers(beta, 1, computed)
+    made = one * (factors[0].astype(computed) @ factors[1].astype(computed)) + (zero * out if zero else 0)
+    out[...] = made.astype(out.dtype)
 
 
-def _numbers(address: int, count: int) -> np.ndarray:
-    return np.ctypeslib.as_array(ctypes.cast(address, ctypes.POINTER(ctypes.c_float)), (count,))
+def _numbers(address: int, count: int, dtype: str) -> np.ndarray:
+    memory = (ctypes.c_byte * (count * np.dtype(dtype).itemsize)).from_address(address)
+    return np.frombuffer(memory, dtype)
 
 
-def _matrix(address: int, rows: int, columns: int, pitch: int) -> np.ndarray:
-    return _numbers(address, pitch * columns).reshape(columns, pitch)[:, :rows].T
+def _matrix(address: int, rows: int, columns: int, pitch: int, kind: int) -> np.ndarray:
+    return _numbers(address, pitch * columns, DTYPES[kind]).reshape(columns, pitch)[:, :rows].T
 
 
 def _rounded(matrix: np.ndarray) -> np.ndarray:
